@@ -1,0 +1,241 @@
+/*
+ * bennu/channel.h - what the author of a channel needs, and nothing else.
+ *
+ * A channel is a set of callbacks. Bennu forks one process for each topic that
+ * a client joins and runs the callbacks there, one message at a time: a channel
+ * has no locks, and its crash touches nothing else. Then it is forked again and
+ * join is called again with what the client sent when it joined (restart =
+ * transient, the default), or the client gets phx_error and joins again by
+ * itself (restart = temporary, Phoenix's way).
+ *
+ * Ownership: const is lent, for the length of the call. What a function of this
+ * header returns is lent until the callback returns, unless it says otherwise.
+ *
+ * Errors: no callback can fail to send. When the client's connection is gone the
+ * process is told so (terminate, BENNU_CLOSED) or ends. What only a mistake of
+ * the author can cause (a payload that is no JSON, a push inside join, a result
+ * that a callback may not return) is logged and ends the process as a crash.
+ *
+ * Where a rule comes from is said beside it: the names are those of
+ * Phoenix.Channel.
+ */
+#ifndef BENNU_CHANNEL_H
+#define BENNU_CHANNEL_H
+
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define BENNU_API __attribute__((__visibility__("default")))
+#define BENNU_PRINTF(a, b) __attribute__((__format__(__printf__, a, b)))
+#else
+#define BENNU_API
+#define BENNU_PRINTF(a, b)
+#endif
+
+/* A module says which of these it was built for; another one is refused. */
+#define BENNU_ABI 0 /* not frozen yet */
+
+struct bennu_socket;     /* this client on this topic: what one process serves */
+struct bennu_socket_ref; /* a message that is to be answered later */
+
+/*
+ * Payloads are text as it was on the wire: integers keep their digits, strings
+ * their U+0000. bennu_json makes a tree of one for who wants it.
+ */
+enum bennu_kind {
+	BENNU_JSON,
+	BENNU_BINARY, /* a frame of Phoenix's binary form */
+};
+
+struct bennu_payload {
+	enum bennu_kind kind;
+	const char *data; /* a NUL stands behind it */
+	size_t size;      /* bytes, the NUL not counted */
+};
+
+/* A message, as the client sent it, as a timer or another topic brings it. */
+struct bennu_message {
+	const char *topic; /* may hold U+0000: then topic_size tells */
+	size_t topic_size;
+	const char *event; /* "new_msg" */
+	size_t event_size;
+	const char *ref;   /* JSON text of what a reply repeats; NULL: none */
+	struct bennu_payload payload; /* {} from a timer */
+	void *data;                   /* of the timer; else NULL */
+};
+
+/* What a callback makes of its message. */
+enum bennu_result {
+	BENNU_OK = 1,    /* done; a join is accepted */
+	BENNU_REFUSE,    /* join only: the client may not join */
+	BENNU_UNHANDLED, /* no such event: a crash, as a missing clause is in
+			    Phoenix */
+};
+
+/* Why a channel ends. */
+enum bennu_reason {
+	BENNU_NORMAL = 1, /* bennu_stop: done; phx_close to the client */
+	BENNU_SHUTDOWN,   /* bennu_stop or the server stops; phx_close */
+	BENNU_ERROR,      /* bennu_stop: counts as a crash */
+	BENNU_LEFT,       /* the client left the topic */
+	BENNU_CLOSED,     /* the client's connection is gone */
+	BENNU_DRAINING,   /* the server stops and sends its clients away */
+};
+
+/*
+ * A channel. Only join is required. A module defines one with BENNU_CHANNEL;
+ * bennu.conf says which topics it serves. Callbacks run one at a time.
+ */
+struct bennu_channel {
+	unsigned abi; /* BENNU_ABI: BENNU_CHANNEL sets it */
+	const char *name;
+
+	/*
+	 * A client wants to join; message->payload is its params. bennu_reply
+	 * makes the response ({} without), before returning BENNU_OK or
+	 * BENNU_REFUSE. Nothing else may be sent yet: bennu_send_after(socket,
+	 * 0, ...) runs right after the client has its answer.
+	 */
+	enum bennu_result (*join)(
+	    struct bennu_socket *, const struct bennu_message *);
+	/* The client pushed an event. */
+	enum bennu_result (*handle_in)(
+	    struct bennu_socket *, const struct bennu_message *);
+	/* A timer fired, or another topic brought a broadcast. */
+	enum bennu_result (*handle_info)(
+	    struct bennu_socket *, const struct bennu_message *);
+	/*
+	 * The last call: not after a crash, nor when the client joins the topic
+	 * a second time. detail is bennu_stop's or "". Broadcasts made here go
+	 * out. Limit: `shutdown` of bennu.conf.
+	 */
+	void (*terminate)(
+	    struct bennu_socket *, enum bennu_reason, const char *detail);
+};
+
+#define BENNU_CHANNEL(symbol)                                             \
+	extern BENNU_API const struct bennu_channel symbol;               \
+	BENNU_API const struct bennu_channel symbol
+
+/* ---- who and where ---- */
+
+BENNU_API const char *bennu_topic(const struct bennu_socket *);
+/* JSON text of the join_ref under which the client knows this channel. */
+BENNU_API const char *bennu_join_ref(const struct bennu_socket *);
+/* How often this channel crashed and was started again; 0 in a first join. */
+BENNU_API unsigned bennu_restarts(const struct bennu_socket *);
+/* A key of the options block in bennu.conf, or NULL. */
+BENNU_API const char *bennu_option(
+    const struct bennu_socket *, const char *key);
+
+/*
+ * The channel's own state: Bennu keeps the pointer and never looks inside. NULL
+ * at first. It goes with the process.
+ */
+BENNU_API void *bennu_assigns(const struct bennu_socket *);
+BENNU_API void bennu_assign(struct bennu_socket *, void *);
+
+/* ---- payloads ---- */
+
+/* The payload as a tree, made at the first call; NULL when it is binary or
+ * cJSON cannot hold it (depth 1,000; it also rounds integers above 2^53 and cuts
+ * strings at U+0000). Lent until the callback returns. */
+BENNU_API const cJSON *bennu_json(
+    struct bennu_socket *, const struct bennu_payload *);
+
+/* {} */
+BENNU_API struct bennu_payload bennu_empty(void);
+/* JSON text, lent. */
+BENNU_API struct bennu_payload bennu_text(const char *);
+/* Bytes, lent: they travel as Phoenix's {:binary, data}. */
+BENNU_API struct bennu_payload bennu_bytes(const void *, size_t);
+/* JSON text from a format; only for values that need no escaping. */
+BENNU_API struct bennu_payload bennu_format(
+    struct bennu_socket *, const char *, ...) BENNU_PRINTF(2, 3);
+/* A tree; it is freed (given, not lent). */
+BENNU_API struct bennu_payload bennu_take(struct bennu_socket *, cJSON *);
+
+/* ---- to this client ---- */
+
+/* Push an event. Not inside join. */
+BENNU_API void bennu_push(
+    struct bennu_socket *, const char *event, struct bennu_payload);
+
+/*
+ * Answer the message in hand: join or handle_in. status is "ok", "error" or any
+ * other word of the application; in join it must be the one that fits the
+ * result. At most once for a message; more answers, and later ones, need
+ * bennu_keep.
+ */
+BENNU_API void bennu_reply(
+    struct bennu_socket *, const char *status, struct bennu_payload);
+
+/*
+ * Keep the message in hand (handle_in) to answer it later, from anywhere, as
+ * often as wished. Free the reference. A reference that is left when the channel
+ * crashes is answered {"reason":"channel crashed"} by Bennu.
+ */
+BENNU_API struct bennu_socket_ref *bennu_keep(struct bennu_socket *);
+BENNU_API void bennu_reply_to(
+    struct bennu_socket_ref *, const char *status, struct bennu_payload);
+BENNU_API void bennu_ref_free(struct bennu_socket_ref *);
+
+/* ---- to everyone ---- */
+
+/* To all on this topic, this client too; _from leaves out this channel. Not
+ * inside join. */
+BENNU_API void bennu_broadcast(
+    struct bennu_socket *, const char *event, struct bennu_payload);
+BENNU_API void bennu_broadcast_from(
+    struct bennu_socket *, const char *event, struct bennu_payload);
+/* To all on another topic. */
+BENNU_API void bennu_broadcast_to(struct bennu_socket *, const char *topic,
+    const char *event, struct bennu_payload);
+
+/*
+ * Have the broadcasts of another topic come to handle_info. Subscribing twice
+ * delivers twice; unsubscribing ends all of them.
+ */
+BENNU_API void bennu_subscribe(struct bennu_socket *, const char *topic);
+BENNU_API void bennu_unsubscribe(struct bennu_socket *, const char *topic);
+
+/* ---- time ---- */
+
+/*
+ * Have a message with this event and data come to handle_info in that many
+ * milliseconds. Returns a number for the calls below, never 0. Timers go with
+ * the process, also when it is started again.
+ */
+BENNU_API unsigned bennu_send_after(
+    struct bennu_socket *, unsigned milliseconds, const char *event, void *data);
+/* Milliseconds left, or -1 when there is no such timer (any more). */
+BENNU_API long bennu_timer_left(const struct bennu_socket *, unsigned timer);
+/* The same, and it will not fire. */
+BENNU_API long bennu_cancel_timer(struct bennu_socket *, unsigned timer);
+
+/* ---- the end ---- */
+
+/*
+ * Stop once the callback returns; terminate is called with the same. The client
+ * gets phx_close after NORMAL and SHUTDOWN, phx_error after ERROR (or, with
+ * restart = transient, nothing: the channel is started again). detail, for the
+ * log and terminate, may be NULL.
+ */
+BENNU_API void bennu_stop(
+    struct bennu_socket *, enum bennu_reason, const char *detail);
+
+/* A line in the server's log, with topic and pid before it. */
+BENNU_API void bennu_log(const struct bennu_socket *, const char *, ...)
+    BENNU_PRINTF(2, 3);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* BENNU_CHANNEL_H */

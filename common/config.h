@@ -1,0 +1,120 @@
+/*
+ * config.h - bennu.conf as a struct. Parsed once, before the first fork; never
+ * changed afterwards, so that all processes share its pages.
+ *
+ * Precedence: command line > environment (PORT, BENNU_SERVER_<KEY>) > file >
+ * default. Every key, its unit and its default are in bennu.conf(5).
+ */
+#ifndef CONFIG_H
+#define CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "common/supervise.h"
+
+struct bennu_channel;
+
+/* A key of a free-form options block. */
+struct config_option {
+	char *key, *value;
+};
+
+struct config_channel {
+	char *pattern;   /* "room:*", or an exact topic */
+	size_t prefix;   /* bytes before the *, or of the whole when exact */
+	bool is_prefix;
+	char *module;    /* "demo.so:room" */
+	enum restart restart;
+	unsigned intensity; /* 0 = unlimited */
+	unsigned period;    /* s */
+	int shutdown;       /* ms */
+	long long memory_max;    /* bytes of address space growth; 0 = unlimited */
+	unsigned limit_nofile; /* descriptors; 0 = unlimited */
+	int nice;
+	struct config_option *options;
+	size_t noptions;
+	/* Filled in by channel/module.c. */
+	const struct bennu_channel *callbacks;
+	const char *file; /* where the block stands, for errors */
+	int line;
+};
+
+struct config_socket {
+	char *path; /* "/socket", without trailing slash */
+	char **check_origin; /* rules; NULL = no check */
+	size_t norigins;
+	bool websocket; /* "transports" */
+	long long idle_timeout; /* ms */
+	long long join_timeout; /* ms a join may take when it is run again */
+	size_t max_frame;   /* bytes of one frame's payload */
+	size_t max_message; /* bytes of a message put together */
+	unsigned max_channels;
+	struct config_channel *channels;
+	size_t nchannels;
+};
+
+enum backlog_policy {
+	BACKLOG_CLOSE,
+	BACKLOG_DROP,
+};
+
+struct config {
+	/* server */
+	char **listen; /* "127.0.0.1:4000", "[::1]:4000", "unix:/path" */
+	size_t nlisten;
+	char *user;          /* or NULL */
+	char *run_directory; /* or NULL: bennu-<port> in the runtime directory */
+	char *module_directory; /* where modules without a / are */
+	unsigned max_connections;
+	unsigned max_connections_per_address; /* 0 = unlimited */
+	unsigned pubsub_workers;              /* 0 = by formula */
+	size_t backlog_max; /* bytes that may wait for one slow client */
+	enum backlog_policy backlog_policy;
+	size_t queue_max_bytes;      /* that may wait for one channel */
+	unsigned queue_max_messages; /* likewise */
+	long long hung_timeout; /* ms a channel may leave its queue full */
+	long long send_timeout; /* ms a client may take nothing */
+	long long head_timeout; /* ms for a request head, and between requests */
+	size_t head_max;        /* bytes of a request head */
+	unsigned headers_max;   /* number of header fields */
+	size_t body_max;        /* bytes of a request body */
+	unsigned crash_limit;   /* transport crashes of one address ... */
+	long long crash_period; /* ... in so many ms; 0 crashes = off */
+	long long shutdown;     /* ms that a transport may take to end */
+
+	/* endpoint */
+	char *static_directory; /* or NULL */
+	bool tree;              /* the routes that show and kill workers */
+
+	/* log */
+	int log_level; /* enum log_level */
+
+	struct config_socket *sockets;
+	size_t nsockets;
+};
+
+/* What the command line says. Zero fields say nothing. */
+struct config_arguments {
+	const char *port;    /* replaces the port of every TCP listener */
+	const char *address; /* replaces all listeners by this address */
+	const char *run_directory;
+};
+
+/*
+ * Reads the file (NULL: defaults only) and returns the configuration, or NULL
+ * with *error "bennu.conf:12: no key 'lisen' in server; did you mean
+ * 'listen'?" (malloc'd). Never prints.
+ */
+struct config *config_load(
+    const char *path, const struct config_arguments *, char **error);
+void config_free(struct config *);
+
+/* First declared match wins; NULL: no pattern matches (Phoenix's rule). */
+const struct config_channel *config_find_channel(
+    const struct config_socket *, const char *topic, size_t size);
+/* The value of an option of a channel's options block, or NULL. */
+const char *config_channel_option(
+    const struct config_channel *, const char *key);
+
+#endif /* CONFIG_H */

@@ -1,0 +1,98 @@
+/*
+ * envelope.h - messages between processes of the tree.
+ *
+ * An envelope is a type and a body of fields. Both ends run the same binary, so
+ * integers are in host order; but the end that reads checks every size, since
+ * the other may be an author's code gone wild: envelope_get_* never reads
+ * outside the body, and envelope_end tells whether all of it was read and sane.
+ */
+#ifndef ENVELOPE_H
+#define ENVELOPE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Larger bodies are a protocol error. A frame may be 10 MB; JSON grows a bit. */
+#define ENVELOPE_MAX (64U << 20)
+
+enum envelope_type {
+	/* transport -> channel */
+	ENVELOPE_JOIN = 1, /* u32 restarts, u32 flags, topic, join_ref, params,
+			      assigns: the first envelope of a channel */
+	ENVELOPE_IN,       /* event, ref, u32 kind, payload: handle_in */
+	ENVELOPE_OUT,      /* event, u32 kind, payload: handle_out */
+	ENVELOPE_INFO,     /* topic, event, u32 kind, payload: handle_info */
+	ENVELOPE_LEAVE,    /* the client left: terminate(LEFT) */
+	ENVELOPE_END,      /* u32 enum bennu_reason: terminate and exit */
+
+	/* channel -> transport */
+	ENVELOPE_JOINED = 100, /* u32 accepted, u32 kind, payload: of JOIN */
+	ENVELOPE_DONE,         /* the message in hand is done */
+	ENVELOPE_WAKE,         /* event: a timer's handle_info begins */
+	ENVELOPE_SLEEP,        /* ... is over */
+	ENVELOPE_REPLY,        /* u32 handle, status, u32 kind, payload; handle 0
+				  is the message in hand */
+	ENVELOPE_KEEP,         /* u32 handle: the message in hand will be
+				  answered later under this number */
+	ENVELOPE_FORGET,       /* u32 handle: no (more) answers will come */
+	ENVELOPE_PUSH,         /* event, u32 kind, payload */
+	ENVELOPE_BROADCAST,    /* u32 flags, topic, event, u32 kind, payload */
+	ENVELOPE_SUBSCRIBE,    /* topic */
+	ENVELOPE_UNSUBSCRIBE,  /* topic */
+	ENVELOPE_STOP,         /* u32 enum bennu_reason, detail: it will exit */
+
+	/* transport -> pubsub; a subscription belongs to the connection */
+	ENVELOPE_PS_HELLO = 200,  /* u64 connection */
+	ENVELOPE_PS_SUBSCRIBE,    /* topic; confirmed */
+	ENVELOPE_PS_UNSUBSCRIBE,  /* topic; confirmed */
+	ENVELOPE_PS_PUBLISH,      /* u64 number, u32 flags, topic, event, u32
+				     kind, payload: to all but the sending
+				     connection */
+
+	/* pubsub -> transport */
+	ENVELOPE_PS_SUBSCRIBED = 250, /* topic */
+	ENVELOPE_PS_UNSUBSCRIBED,     /* topic */
+	ENVELOPE_PS_ACCEPTED,         /* u64 number */
+	ENVELOPE_PS_DELIVER,          /* topic, event, u32 kind, payload */
+
+	/* child of the supervisor -> supervisor */
+	ENVELOPE_STARTED = 300, /* the child is ready to serve */
+};
+
+/* Of ENVELOPE_BROADCAST. */
+#define BROADCAST_FROM 1U /* not to the channel that sends it */
+
+const char *envelope_name(enum envelope_type); /* "?" when there is none */
+
+/* A body to read: cursor over somebody else's memory. */
+struct envelope {
+	enum envelope_type type;
+	const uint8_t *data;
+	size_t size;
+	size_t at;
+	bool bad; /* a field did not fit */
+};
+
+/* Zero, or an empty string, when the body is exhausted: then bad is set. */
+uint32_t envelope_get_u32(struct envelope *);
+uint64_t envelope_get_u64(struct envelope *);
+/* Bytes and their number; always followed by a NUL that is not counted. */
+const char *envelope_get_data(struct envelope *, size_t *);
+/* As above; NULL was sent as NULL. */
+const char *envelope_get_optional(struct envelope *, size_t *);
+/* Was everything read, and nothing beyond? */
+bool envelope_end(const struct envelope *);
+
+/* A body being written. Grows; freed or taken by mailbox_send. */
+struct envelope_writer {
+	uint8_t *data;
+	size_t size, room;
+};
+void envelope_put_u32(struct envelope_writer *, uint32_t);
+void envelope_put_u64(struct envelope_writer *, uint64_t);
+void envelope_put_data(struct envelope_writer *, const void *, size_t);
+void envelope_put_string(struct envelope_writer *, const char *); /* or NULL */
+void envelope_writer_free(struct envelope_writer *);
+
+#endif /* ENVELOPE_H */

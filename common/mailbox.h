@@ -1,0 +1,59 @@
+/*
+ * mailbox.h - one end of a stream socket over which two processes of the tree
+ * exchange envelopes: whole, in order, until one of them is gone.
+ *
+ * Bodies above MAILBOX_INLINE_MAX travel as a sealed memfd. Reading never
+ * depends on writing: what cannot be written yet waits in memory, and the owner
+ * bounds it (mailbox_backlog).
+ *
+ * A mailbox belongs to its owner's poll or event base: mailbox_attach puts it
+ * on a libevent base; a channel, which has none, calls mailbox_read and
+ * mailbox_flush when poll(2) says so.
+ */
+#ifndef MAILBOX_H
+#define MAILBOX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "common/envelope.h"
+
+#define MAILBOX_INLINE_MAX (64U * 1024)
+
+struct event_base;
+struct mailbox;
+
+/*
+ * The envelope is lent until the callback returns; NULL once when the other end
+ * is gone or has sent nonsense (mailbox_error says which). The callback may free
+ * the mailbox.
+ */
+typedef void (*mailbox_cb)(struct mailbox *, struct envelope *, void *);
+
+/* socketpair(2) for a parent and its child-to-be, ready for both; -1, errno. */
+int mailbox_pair(int fds[2]);
+
+struct mailbox *mailbox_new(int fd, mailbox_cb, void *); /* takes fd */
+void mailbox_attach(struct mailbox *, struct event_base *);
+void mailbox_free(struct mailbox *); /* NULL is fine */
+
+int mailbox_fd(const struct mailbox *);
+/* Why the callback got NULL: "end of file", "bad envelope type 77", ... */
+const char *mailbox_error(const struct mailbox *);
+
+/* Queue; sent by mailbox_flush, or by the loop. Takes the writer's memory;
+ * NULL: no body. */
+void mailbox_send(
+    struct mailbox *, enum envelope_type, struct envelope_writer *);
+/* Writes what it can. False when the other end is gone. */
+bool mailbox_flush(struct mailbox *);
+/* Bytes that wait to be written. */
+size_t mailbox_backlog(const struct mailbox *);
+/* Reads and dispatches until nothing is there. For unattached mailboxes. */
+void mailbox_read(struct mailbox *);
+
+/* Stop and go on reading (flow control). Envelopes already read stay. */
+void mailbox_pause(struct mailbox *);
+void mailbox_resume(struct mailbox *);
+
+#endif /* MAILBOX_H */

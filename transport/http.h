@@ -1,0 +1,90 @@
+/*
+ * http.h - requests of one HTTP/1.1 connection: heads in (http-parser), limits,
+ * small bodies, responses out.
+ *
+ * It does no I/O: bytes are fed in, callbacks come out; responses are bytes
+ * that the owner writes. After a 101 the connection is no longer HTTP and this
+ * is freed.
+ */
+#ifndef HTTP_H
+#define HTTP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "common/json.h"
+
+struct http_connection;
+
+struct http_limits {
+	size_t head_max;      /* bytes of a head; more is 431 (414 in the URL) */
+	unsigned headers_max; /* fields; more is 431 */
+	size_t body_max;      /* bytes; more is 413 */
+};
+
+struct http_header {
+	const char *name;  /* as sent */
+	const char *value; /* without white space around */
+};
+
+/* A whole request. Everything is lent during the callback. */
+struct http_request {
+	const char *method; /* "GET" */
+	const char *path;   /* as sent, before the ?; begins with / */
+	const char *query;  /* behind the ?, or "" */
+	const struct http_header *headers;
+	size_t nheaders;
+	const char *body;
+	size_t body_size;
+	unsigned minor;  /* HTTP/1.minor */
+	bool keep_alive; /* the client will send more */
+	bool upgrade;    /* it asks for another protocol */
+	bool head;       /* HEAD: answer without a body */
+};
+
+/*
+ * A request is complete. The next one is not parsed before http_next, so that
+ * answers stay in order.
+ */
+typedef void (*http_request_cb)(
+    struct http_connection *, const struct http_request *, void *);
+
+struct http_connection *http_new(
+    const struct http_limits *, http_request_cb, void *);
+void http_free(struct http_connection *);
+
+/*
+ * Feeds bytes. Returns how many were taken: fewer when a request is complete
+ * and waits for its answer (feed the rest after http_next), and after an
+ * upgrade, where the rest is of the new protocol. On a malformed request
+ * *status is the answer due (400, 408 never, 413, 414, 431, 501, 505) and the
+ * connection must be closed behind it; else *status is 0.
+ */
+size_t http_feed(
+    struct http_connection *, const char *, size_t, int *status);
+/* The answer has been made: the next request may be parsed. */
+void http_next(struct http_connection *);
+/* Has a request begun that is not complete? (For the head's deadline.) */
+bool http_in_request(const struct http_connection *);
+
+/*
+ * The first field of that name, or NULL; case does not matter. A field that
+ * stands more than once: see http_header_count.
+ */
+const char *http_header(const struct http_request *, const char *name);
+size_t http_header_count(const struct http_request *, const char *name);
+/* Is the token in this comma list (of all fields of the name)? */
+bool http_header_has_token(
+    const struct http_request *, const char *name, const char *token);
+
+/*
+ * Appends a response: status line, Date, Content-Length, Connection as
+ * keep_alive says, the extra lines (each ended by \r\n, or NULL), and the body
+ * unless head_only (Content-Length still says its size). type may be NULL.
+ */
+void http_append_response(struct json_buffer *, int status, bool keep_alive,
+    bool head_only, const char *type, const char *extra, const char *body,
+    size_t body_size);
+const char *http_reason(int status);
+
+#endif /* HTTP_H */

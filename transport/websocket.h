@@ -1,0 +1,65 @@
+/*
+ * websocket.h - the frames of one WebSocket, server side (RFC 6455), on wslay.
+ *
+ * It does no I/O: bytes are fed in, messages and control frames come out of
+ * callbacks; what is to be sent is handed over as whole frames, each in one
+ * buffer, since the unit on the wire is a frame in one sendmsg(2) (other writers may share the socket).
+ */
+#ifndef WEBSOCKET_H
+#define WEBSOCKET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct websocket;
+
+struct websocket_limits {
+	size_t max_frame;   /* bytes of payload; more is 1009 at the frame head */
+	size_t max_message; /* bytes put together; more is 1009 */
+};
+
+enum websocket_opcode {
+	WEBSOCKET_TEXT = 1,
+	WEBSOCKET_BINARY = 2,
+	WEBSOCKET_CLOSE = 8,
+	WEBSOCKET_PING = 9,
+	WEBSOCKET_PONG = 10,
+};
+
+struct websocket_callbacks {
+	/* A whole message; text is valid UTF-8. Lent during the call. */
+	void (*message)(struct websocket *, enum websocket_opcode,
+	    const char *, size_t, void *arg);
+	/*
+	 * A control frame that must be sent (a pong): a whole frame, lent. A
+	 * Close is not sent this way: see closed.
+	 */
+	void (*send)(struct websocket *, const void *, size_t, void *arg);
+	/*
+	 * The client closed (code is what to answer with: 1000), or broke the
+	 * rules (1002, 1007, 1009): the owner sends a Close frame with that code
+	 * behind what it still has to send, and feeds no more. Once.
+	 */
+	void (*closed)(struct websocket *, unsigned code, bool by_client,
+	    void *arg);
+};
+
+struct websocket *websocket_new(const struct websocket_limits *,
+    const struct websocket_callbacks *, void *);
+void websocket_free(struct websocket *);
+
+/*
+ * Feeds bytes. Returns how many were taken: all, unless the websocket was
+ * paused or closed in a callback. A paused one is to be fed the rest later.
+ */
+size_t websocket_feed(struct websocket *, const void *, size_t);
+void websocket_pause(struct websocket *);
+void websocket_resume(struct websocket *);
+
+/* The head of a server frame (not masked, not fragmented). Returns its size. */
+#define WEBSOCKET_HEAD_MAX 10
+size_t websocket_head(
+    uint8_t head[WEBSOCKET_HEAD_MAX], enum websocket_opcode, size_t payload);
+
+#endif /* WEBSOCKET_H */
