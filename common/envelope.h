@@ -84,10 +84,15 @@ const char *envelope_get_optional(struct envelope *, size_t *);
 /* Was everything read, and nothing beyond? */
 bool envelope_end(const struct envelope *);
 
-/* A body being written. Grows; freed or taken by mailbox_send. */
+/*
+ * A body being written: zero it to begin. Taken by mailbox_send. The head of the
+ * envelope has its place in front of the body, so that both leave in one write.
+ */
+#define ENVELOPE_HEAD 8 /* bytes: u32 type, u32 size of the body */
 struct envelope_writer {
 	uint8_t *data;
-	size_t size, room;
+	size_t size; /* with the head; 0 when nothing was put yet */
+	size_t room;
 };
 void envelope_put_u32(struct envelope_writer *, uint32_t);
 void envelope_put_u64(struct envelope_writer *, uint64_t);

@@ -15,16 +15,17 @@
  * The child keeps stdin, stdout, stderr and the given descriptors, which it
  * finds at PROCESS_FD, PROCESS_FD + 1, ... in this order (-1 leaves a hole); all
  * others are closed, because an inherited descriptor hides a death. No signal
- * is blocked or handled in it, except that SIGINT is ignored (a terminal sends it to the
- * whole group; the supervisor is the one that stops the tree). It gets SIGTERM
- * when its parent dies. Its stack canary is its own.
+ * is handled in it; SIGINT is ignored (a terminal sends it to the whole group,
+ * and it is the supervisor that stops the tree); SIGTERM stays blocked until
+ * the role listens to it (reaper_new, process_catch_term), so that none is lost
+ * in between. It gets SIGTERM when its parent dies. Its stack canary is its own.
  */
 #define PROCESS_FD       3
 #define PROCESS_FDS_MAX  8
 
 struct process_spec {
 	const char *name; /* what htop and pstree show: at most 15 bytes */
-	_Noreturn void (*run)(void *arg);
+	void (*run)(void *arg) __attribute__((__noreturn__));
 	void *arg;
 	int fds[PROCESS_FDS_MAX];
 	size_t nfds;
@@ -42,17 +43,17 @@ pid_t process_fork(const struct process_spec *);
  */
 void process_init(int argc, char **argv, char **envp);
 
-/* "bennu: channel #17.3 room:lobby": what ps shows. Also truncates cleanly. */
+/* What ps shows: "bennu: " and this. Truncated to the room there is. */
 void process_title(const char *, ...)
     __attribute__((__format__(printf, 1, 2)));
 
 /*
  * For leaves (channels, endpoints): SIGTERM asks them to end. The handler sets
- * the flag and alarm(2)s the process, so that a loop in an author's code ends
- * too. The mask with which to ppoll(2) is filled in: the signal is blocked
- * outside of it. shutdown in ms, rounded up to s; at least 1.
+ * the flag, shuts fd down for reading, so that whoever waits for it wakes up (no
+ * race with poll(2)), and sets alarm(2), so that a loop in an author's code ends
+ * too. shutdown in ms, rounded up to s, at least 1; SHUTDOWN_INFINITY: no alarm.
  */
-void process_catch_term(int shutdown_ms, void *sigmask_for_poll);
+void process_catch_term(int fd, int shutdown_ms);
 bool process_term_caught(void);
 
 /* Is the process that forked us still our parent? */

@@ -1,0 +1,252 @@
+/*
+ * process.c - see process.h. The only caller of fork(2).
+ */
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/exit.h"
+#include "common/log.h"
+#include "common/process.h"
+
+/* A title is written over argv and environ; less room than this is too little
+ * for a role, a peer and a topic. */
+#define TITLE_ROOM     384
+#define TITLE_ROOM_ENV "BENNU_TITLE_ROOM"
+
+static pid_t process_parent;
+
+static volatile sig_atomic_t term_caught;
+static int term_fd = -1;
+static unsigned term_alarm;
+
+long long
+monotonic_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (long long)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+bool
+process_parent_alive(void)
+{
+	return getppid() == process_parent;
+}
+
+/* The kept descriptors move down to their places; the rest is closed. */
+static void
+keep_descriptors(const struct process_spec *spec)
+{
+	int above = PROCESS_FD + (int)spec->nfds, tmp[PROCESS_FDS_MAX];
+
+	for (size_t i = 0; i < spec->nfds; i++) {
+		tmp[i] = -1;
+		if (spec->fds[i] == -1)
+			continue;
+		tmp[i] = fcntl(spec->fds[i], F_DUPFD_CLOEXEC, above);
+		if (tmp[i] == -1)
+			fatal("%s: descriptor %d", spec->name, spec->fds[i]);
+	}
+	for (size_t i = 0; i < spec->nfds; i++) {
+		int place = PROCESS_FD + (int)i;
+
+		if (tmp[i] == -1)
+			close(place);
+		else if (dup3(tmp[i], place, O_CLOEXEC) == -1)
+			fatal("%s: descriptor %d", spec->name, place);
+	}
+	if (close_range((unsigned)above, UINT_MAX, 0) == -1)
+		fatal("%s: close_range", spec->name);
+}
+
+static void
+reset_signals(void)
+{
+	sigset_t term;
+
+	signal(SIGTERM, SIG_DFL);
+	signal(SIGINT, SIG_IGN);
+	sigemptyset(&term);
+	sigaddset(&term, SIGTERM);
+	sigprocmask(SIG_SETMASK, &term, NULL);
+}
+
+/* SIGTERM when the parent dies, and the check for one that died before. */
+static void
+bind_to_parent(const struct process_spec *spec, pid_t parent)
+{
+	process_parent = parent;
+	if (prctl(PR_SET_PDEATHSIG, SIGTERM) == -1)
+		fatal("%s: PR_SET_PDEATHSIG", spec->name);
+	if (!process_parent_alive())
+		_exit(EXIT_SHUTDOWN);
+}
+
+/*
+ * The child's side. A new stack canary, since all workers would share the one
+ * they inherit: what leaks from one would open all. No frame that was entered
+ * before the change may return after it.
+ */
+__attribute__((__no_stack_protector__)) static _Noreturn void
+child_run(const struct process_spec *spec, pid_t parent)
+{
+#if defined(__x86_64__)
+	uint64_t canary;
+
+	if (getrandom(&canary, sizeof canary, GRND_NONBLOCK) ==
+	    (ssize_t)sizeof canary) {
+		canary &= ~(uint64_t)0xff;
+		__asm__ volatile("movq %0, %%fs:0x28" : : "r"(canary));
+	}
+#endif
+	if (spec->leads_group)
+		setpgid(0, 0);
+	prctl(PR_SET_NAME, spec->name);
+	prctl(PR_SET_DUMPABLE, spec->dumpable ? 1 : 0);
+	bind_to_parent(spec, parent);
+	keep_descriptors(spec);
+	reset_signals();
+	spec->run(spec->arg);
+}
+
+pid_t
+process_fork(const struct process_spec *spec)
+{
+	pid_t parent = getpid(), pid;
+	sigset_t all, old;
+	int saved;
+
+	assert(spec->nfds <= PROCESS_FDS_MAX);
+	sigfillset(&all);
+	sigprocmask(SIG_BLOCK, &all, &old);
+	pid = fork();
+	if (pid == 0)
+		child_run(spec, parent);
+	saved = errno;
+	sigprocmask(SIG_SETMASK, &old, NULL);
+	errno = saved;
+	return pid;
+}
+
+/* How many bytes argv and environ take, side by side on the stack. */
+static size_t
+title_room(int argc, char **argv, char **envp)
+{
+	const char *first = argv[0], *end = first;
+
+	for (int i = 0; i < argc && argv[i] == end; i++)
+		end = argv[i] + strlen(argv[i]) + 1;
+	for (char **e = envp; *e != NULL && *e == end; e++)
+		end = *e + strlen(*e) + 1;
+	return (size_t)(end - first);
+}
+
+static void
+make_title_room(int argc, char **argv, char **envp)
+{
+	char padding[TITLE_ROOM + 1];
+
+	if (title_room(argc, argv, envp) >= TITLE_ROOM ||
+	    getenv(TITLE_ROOM_ENV) != NULL)
+		return;
+	memset(padding, '.', sizeof padding - 1);
+	padding[sizeof padding - 1] = '\0';
+	setenv(TITLE_ROOM_ENV, padding, 1);
+	execv("/proc/self/exe", argv);
+	/* Without /proc titles stay short; nothing else is lost. */
+	log_warn("no room for process titles: /proc/self/exe");
+}
+
+static void
+open_standard_descriptors(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR);
+		if (fd == -1)
+			fatal("/dev/null");
+	} while (fd <= STDERR_FILENO);
+	close(fd);
+}
+
+void
+process_init(int argc, char **argv, char **envp)
+{
+	open_standard_descriptors();
+	make_title_room(argc, argv, envp);
+	setproctitle_init(argc, argv, envp);
+	unsetenv(TITLE_ROOM_ENV);
+	signal(SIGPIPE, SIG_IGN);
+	process_parent = getppid();
+}
+
+void
+process_title(const char *fmt, ...)
+{
+	char title[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(title, sizeof title, fmt, ap);
+	va_end(ap);
+	/* A client's topic may hold anything; ps is read by people. */
+	for (char *c = title; *c != '\0'; c++)
+		if ((unsigned char)*c < 0x20 || *c == 0x7f)
+			*c = '?';
+	setproctitle("-bennu: %s", title);
+}
+
+static void
+on_term(int sig)
+{
+	int saved = errno;
+
+	(void)sig;
+	term_caught = 1;
+	if (term_fd != -1)
+		shutdown(term_fd, SHUT_RD);
+	if (term_alarm > 0)
+		alarm(term_alarm);
+	errno = saved;
+}
+
+void
+process_catch_term(int fd, int shutdown_ms)
+{
+	struct sigaction action = { .sa_handler = on_term };
+	sigset_t term;
+
+	term_fd = fd;
+	term_alarm = 0;
+	if (shutdown_ms >= 0)
+		term_alarm = (unsigned)(shutdown_ms + 999) / 1000;
+	if (shutdown_ms >= 0 && term_alarm == 0)
+		term_alarm = 1;
+	sigemptyset(&action.sa_mask);
+	sigaction(SIGTERM, &action, NULL);
+	sigemptyset(&term);
+	sigaddset(&term, SIGTERM);
+	sigprocmask(SIG_UNBLOCK, &term, NULL);
+}
+
+bool
+process_term_caught(void)
+{
+	return term_caught != 0;
+}
