@@ -17,11 +17,8 @@ envelope_name(enum envelope_type type)
 	case ENVELOPE_##x:                                                \
 		return #x
 	switch (type) {
-		NAME(JOIN);
 		NAME(IN);
-		NAME(OUT);
 		NAME(INFO);
-		NAME(LEAVE);
 		NAME(END);
 		NAME(JOINED);
 		NAME(DONE);
@@ -168,6 +165,15 @@ envelope_put_string(struct envelope_writer *writer, const char *s)
 		envelope_put_u32(writer, NONE);
 	else
 		envelope_put_data(writer, s, strlen(s));
+}
+
+void
+envelope_put_raw(struct envelope_writer *writer, const void *data, size_t size)
+{
+	uint8_t *at = reserve(writer, size);
+
+	if (size > 0)
+		memcpy(at, data, size);
 }
 
 void

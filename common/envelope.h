@@ -17,17 +17,13 @@
 #define ENVELOPE_MAX (64U << 20)
 
 enum envelope_type {
-	/* transport -> channel */
-	ENVELOPE_JOIN = 1, /* u32 restarts, u32 flags, topic, join_ref, params,
-			      assigns: the first envelope of a channel */
-	ENVELOPE_IN,       /* event, ref, u32 kind, payload: handle_in */
-	ENVELOPE_OUT,      /* event, u32 kind, payload: handle_out */
-	ENVELOPE_INFO,     /* topic, event, u32 kind, payload: handle_info */
-	ENVELOPE_LEAVE,    /* the client left: terminate(LEFT) */
-	ENVELOPE_END,      /* u32 enum bennu_reason: terminate and exit */
+	/* transport -> channel; the join itself is inherited memory */
+	ENVELOPE_IN = 1, /* event, ref or none, u32 kind, payload: handle_in */
+	ENVELOPE_INFO,   /* topic, event, u32 kind, payload: handle_info */
+	ENVELOPE_END,    /* u32 enum bennu_reason: terminate and exit */
 
 	/* channel -> transport */
-	ENVELOPE_JOINED = 100, /* u32 accepted, u32 kind, payload: of JOIN */
+	ENVELOPE_JOINED = 100, /* u32 accepted, u32 kind, payload */
 	ENVELOPE_DONE,         /* the message in hand is done */
 	ENVELOPE_WAKE,         /* event: a timer's handle_info begins */
 	ENVELOPE_SLEEP,        /* ... is over */
@@ -46,9 +42,8 @@ enum envelope_type {
 	ENVELOPE_PS_HELLO = 200,  /* u64 connection */
 	ENVELOPE_PS_SUBSCRIBE,    /* topic; confirmed */
 	ENVELOPE_PS_UNSUBSCRIBE,  /* topic; confirmed */
-	ENVELOPE_PS_PUBLISH,      /* u64 number, u32 flags, topic, event, u32
-				     kind, payload: to all but the sending
-				     connection */
+	ENVELOPE_PS_PUBLISH,      /* u64 number, topic, event, u32 kind, payload:
+				     to all but the sending connection */
 
 	/* pubsub -> transport */
 	ENVELOPE_PS_SUBSCRIBED = 250, /* topic */
@@ -98,6 +93,8 @@ void envelope_put_u32(struct envelope_writer *, uint32_t);
 void envelope_put_u64(struct envelope_writer *, uint64_t);
 void envelope_put_data(struct envelope_writer *, const void *, size_t);
 void envelope_put_string(struct envelope_writer *, const char *); /* or NULL */
+/* Fields as another writer made them. */
+void envelope_put_raw(struct envelope_writer *, const void *, size_t);
 void envelope_writer_free(struct envelope_writer *);
 
 #endif /* ENVELOPE_H */

@@ -387,8 +387,20 @@ mailbox_read(struct mailbox *mailbox)
 	if (mailbox->gone || mailbox->dispatching)
 		return;
 	begin_dispatch(mailbox);
-	while (!mailbox->paused && mailbox->error[0] == '\0' &&
-	    !mailbox->gone && receive(mailbox))
+	receive(mailbox);
+	end_dispatch(mailbox);
+}
+
+void
+mailbox_drain(struct mailbox *mailbox)
+{
+	if (mailbox->gone || mailbox->dispatching)
+		return;
+	mailbox_resume(mailbox);
+	begin_dispatch(mailbox);
+	consume(mailbox, NULL, 0);
+	while (mailbox->error[0] == '\0' && !mailbox->gone &&
+	    receive(mailbox))
 		;
 	end_dispatch(mailbox);
 }

@@ -49,8 +49,13 @@ void mailbox_send(
 bool mailbox_flush(struct mailbox *);
 /* Bytes that wait to be written. */
 size_t mailbox_backlog(const struct mailbox *);
-/* Reads and dispatches until nothing is there. For unattached mailboxes. */
+/* Reads once and dispatches: for unattached mailboxes, when poll(2) says so. */
 void mailbox_read(struct mailbox *);
+/*
+ * Reads and dispatches all that is there, paused or not: the last words of a
+ * process that is known to be dead. Not from inside its own callback.
+ */
+void mailbox_drain(struct mailbox *);
 
 /* Stop and go on reading (flow control). Envelopes already read stay. */
 void mailbox_pause(struct mailbox *);

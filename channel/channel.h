@@ -1,0 +1,37 @@
+/*
+ * channel.h - the channel role: one process for one topic of one client, in
+ * which the author's callbacks run.
+ */
+#ifndef CHANNEL_H
+#define CHANNEL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/config.h"
+#include "common/message.h"
+#include "common/process.h"
+
+/* Its descriptors, beside the standard ones. */
+#define CHANNEL_FD_MAILBOX PROCESS_FD /* to its transport */
+#define CHANNEL_NFDS       1
+
+/*
+ * What a channel is born with. It lies in the transport's memory, of which the
+ * child has its copy; nothing is sent to start a channel.
+ */
+struct channel_start {
+	const struct config_channel *config;
+	uint64_t connection; /* number of its transport */
+	unsigned number;     /* of the channel in its transport */
+	unsigned restarts;   /* how often it crashed before */
+	const struct text *topic;
+	const char *join_ref; /* JSON text, under which the client knows it */
+	const char *ref;      /* JSON text of the join's own ref, or NULL */
+	const struct text *params; /* JSON text */
+};
+
+/* arg: struct channel_start. For process_fork. */
+_Noreturn void channel_run(void *arg);
+
+#endif /* CHANNEL_H */

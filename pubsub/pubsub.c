@@ -1,0 +1,371 @@
+/*
+ * pubsub.c - see pubsub.h.
+ */
+#include <sys/queue.h>
+#include <sys/socket.h>
+
+#include <errno.h>
+#include <event2/event.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/exit.h"
+#include "common/log.h"
+#include "common/mailbox.h"
+#include "common/message.h"
+#include "common/reaper.h"
+#include "common/tree.h"
+#include "common/xmalloc.h"
+#include "pubsub/pubsub.h"
+
+/* One connection on one topic: in a list of each. */
+struct subscription {
+	struct peer *peer;
+	struct topic *topic;
+	TAILQ_ENTRY(subscription) of_peer;
+	TAILQ_ENTRY(subscription) of_topic;
+};
+TAILQ_HEAD(subscriptions, subscription);
+
+struct topic {
+	struct text name;
+	struct subscriptions subscribers;
+	RB_ENTRY(topic) entry;
+};
+RB_HEAD(topics, topic);
+
+/* A transport. */
+struct peer {
+	struct pubsub *pubsub;
+	struct mailbox *mailbox;
+	uint64_t connection; /* 0 until it has said hello */
+	struct subscriptions topics;
+	TAILQ_ENTRY(peer) entry;
+};
+
+struct pubsub {
+	const struct pubsub_start *start;
+	struct event_base *base;
+	struct event *listen_event;
+	struct event *retry_event;
+	struct mailbox *supervisor;
+	struct topics topics;
+	TAILQ_HEAD(, peer) peers;
+};
+
+static int
+topic_compare(const struct topic *a, const struct topic *b)
+{
+	return text_compare(&a->name, &b->name);
+}
+
+TREE_GENERATE(topics, topic, entry, topic_compare)
+
+static struct topic *
+topic_find(struct pubsub *pubsub, const char *name, size_t size)
+{
+	struct topic key = { .name = text_lent(name, size) };
+
+	return RB_FIND(topics, &pubsub->topics, &key);
+}
+
+static struct topic *
+topic_find_or_add(struct pubsub *pubsub, const char *name, size_t size)
+{
+	struct topic *topic = topic_find(pubsub, name, size);
+
+	if (topic != NULL)
+		return topic;
+	topic = xcalloc(1, sizeof *topic);
+	topic->name.data = xmemdup(name, size);
+	topic->name.size = size;
+	TAILQ_INIT(&topic->subscribers);
+	RB_INSERT(topics, &pubsub->topics, topic);
+	return topic;
+}
+
+/* The last subscriber takes the topic with it. */
+static void
+subscription_free(struct pubsub *pubsub, struct subscription *sub)
+{
+	struct topic *topic = sub->topic;
+
+	TAILQ_REMOVE(&sub->peer->topics, sub, of_peer);
+	TAILQ_REMOVE(&topic->subscribers, sub, of_topic);
+	free(sub);
+	if (!TAILQ_EMPTY(&topic->subscribers))
+		return;
+	RB_REMOVE(topics, &pubsub->topics, topic);
+	free(topic->name.data);
+	free(topic);
+}
+
+static struct subscription *
+subscription_find(struct peer *peer, const char *name, size_t size)
+{
+	struct subscription *sub;
+
+	TAILQ_FOREACH (sub, &peer->topics, of_peer)
+		if (sub->topic->name.size == size &&
+		    memcmp(sub->topic->name.data, name, size) == 0)
+			return sub;
+	return NULL;
+}
+
+static void
+peer_free(struct peer *peer)
+{
+	struct pubsub *pubsub = peer->pubsub;
+	struct subscription *sub;
+
+	while ((sub = TAILQ_FIRST(&peer->topics)) != NULL)
+		subscription_free(pubsub, sub);
+	TAILQ_REMOVE(&pubsub->peers, peer, entry);
+	mailbox_free(peer->mailbox);
+	free(peer);
+}
+
+/* ---- messages ---- */
+
+static void
+confirm(struct peer *peer, enum envelope_type type, const char *topic,
+    size_t size)
+{
+	struct envelope_writer writer = { 0 };
+
+	envelope_put_data(&writer, topic, size);
+	mailbox_send(peer->mailbox, type, &writer);
+}
+
+static void
+subscribe(struct peer *peer, const char *name, size_t size)
+{
+	struct subscription *sub;
+
+	if (subscription_find(peer, name, size) == NULL) {
+		sub = xcalloc(1, sizeof *sub);
+		sub->peer = peer;
+		sub->topic = topic_find_or_add(peer->pubsub, name, size);
+		TAILQ_INSERT_TAIL(&peer->topics, sub, of_peer);
+		TAILQ_INSERT_TAIL(&sub->topic->subscribers, sub, of_topic);
+	}
+	confirm(peer, ENVELOPE_PS_SUBSCRIBED, name, size);
+}
+
+static void
+unsubscribe(struct peer *peer, const char *name, size_t size)
+{
+	struct subscription *sub = subscription_find(peer, name, size);
+
+	if (sub != NULL)
+		subscription_free(peer->pubsub, sub);
+	confirm(peer, ENVELOPE_PS_UNSUBSCRIBED, name, size);
+}
+
+/*
+ * A transport that takes nothing costs memory here; it is let go, and finds out
+ * by the end of its mailbox. Its own bound (backlog_max of the client) lies far
+ * below, so this means that the process is stopped or loops.
+ */
+static bool
+peer_overrun(const struct peer *peer)
+{
+	if (mailbox_backlog(peer->mailbox) <= peer->pubsub->start->backlog_max)
+		return false;
+	log_warnx("transport #%llu does not take its broadcasts: %zu bytes "
+		  "wait; let go",
+	    (unsigned long long)peer->connection,
+	    mailbox_backlog(peer->mailbox));
+	return true;
+}
+
+/*
+ * fields: topic, event, kind, payload, as the publisher's transport wrote them.
+ * Those who are let go are let go behind the loop: the topic may go with them.
+ */
+static void
+deliver(struct topic *topic, const struct peer *from, const uint8_t *fields,
+    size_t size)
+{
+	struct subscription *sub;
+	struct peer *overrun = NULL;
+
+	TAILQ_FOREACH (sub, &topic->subscribers, of_topic) {
+		struct envelope_writer writer = { 0 };
+
+		if (sub->peer == from)
+			continue;
+		if (peer_overrun(sub->peer)) {
+			overrun = sub->peer;
+			continue;
+		}
+		envelope_put_raw(&writer, fields, size);
+		mailbox_send(
+		    sub->peer->mailbox, ENVELOPE_PS_DELIVER, &writer);
+	}
+	if (overrun != NULL)
+		peer_free(overrun);
+}
+
+static bool
+publish(struct peer *peer, struct envelope *envelope)
+{
+	uint64_t number = envelope_get_u64(envelope);
+	size_t begin = envelope->at, size, ignored;
+	const char *name = envelope_get_data(envelope, &size);
+	struct envelope_writer writer = { 0 };
+	struct topic *topic;
+
+	envelope_get_data(envelope, &ignored);
+	envelope_get_u32(envelope);
+	envelope_get_data(envelope, &ignored);
+	if (!envelope_end(envelope))
+		return false;
+	topic = topic_find(peer->pubsub, name, size);
+	if (topic != NULL)
+		deliver(topic, peer, envelope->data + begin,
+		    envelope->size - begin);
+	envelope_put_u64(&writer, number);
+	mailbox_send(peer->mailbox, ENVELOPE_PS_ACCEPTED, &writer);
+	return true;
+}
+
+static bool
+dispatch(struct peer *peer, struct envelope *envelope)
+{
+	const char *topic;
+	size_t size;
+
+	if (envelope->type == ENVELOPE_PS_HELLO) {
+		peer->connection = envelope_get_u64(envelope);
+		return envelope_end(envelope);
+	}
+	if (envelope->type == ENVELOPE_PS_PUBLISH)
+		return publish(peer, envelope);
+	if (envelope->type != ENVELOPE_PS_SUBSCRIBE &&
+	    envelope->type != ENVELOPE_PS_UNSUBSCRIBE)
+		return false;
+	topic = envelope_get_data(envelope, &size);
+	if (!envelope_end(envelope))
+		return false;
+	if (envelope->type == ENVELOPE_PS_SUBSCRIBE)
+		subscribe(peer, topic, size);
+	else
+		unsubscribe(peer, topic, size);
+	return true;
+}
+
+static void
+on_envelope(struct mailbox *mailbox, struct envelope *envelope, void *arg)
+{
+	struct peer *peer = arg;
+
+	(void)mailbox;
+	if (envelope == NULL) {
+		peer_free(peer);
+		return;
+	}
+	if (dispatch(peer, envelope))
+		return;
+	log_warnx("transport #%llu sent a bad %s envelope; let go",
+	    (unsigned long long)peer->connection,
+	    envelope_name(envelope->type));
+	peer_free(peer);
+}
+
+/* ---- the role ---- */
+
+static void
+peer_new(struct pubsub *pubsub, int fd)
+{
+	struct peer *peer = xcalloc(1, sizeof *peer);
+
+	peer->pubsub = pubsub;
+	TAILQ_INIT(&peer->topics);
+	TAILQ_INSERT_TAIL(&pubsub->peers, peer, entry);
+	peer->mailbox = mailbox_new(fd, on_envelope, peer);
+	mailbox_attach(peer->mailbox, pubsub->base);
+}
+
+static void
+on_retry(int fd, short what, void *arg)
+{
+	struct pubsub *pubsub = arg;
+
+	(void)fd;
+	(void)what;
+	event_add(pubsub->listen_event, NULL);
+}
+
+static void
+on_connect(int fd, short what, void *arg)
+{
+	static const struct timeval pause = { .tv_usec = 100000 };
+	struct pubsub *pubsub = arg;
+	int peer;
+
+	(void)what;
+	while ((peer = accept4(fd, NULL, NULL,
+		    SOCK_NONBLOCK | SOCK_CLOEXEC)) != -1)
+		peer_new(pubsub, peer);
+	if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED)
+		return;
+	/* Out of descriptors: they wait in the backlog meanwhile. */
+	log_warn("accept of a transport; next try in 100 ms");
+	event_del(pubsub->listen_event);
+	event_add(pubsub->retry_event, &pause);
+}
+
+static void
+on_supervisor(struct mailbox *mailbox, struct envelope *envelope, void *arg)
+{
+	(void)mailbox;
+	(void)arg;
+	if (envelope != NULL)
+		fatalx("envelope %s from the supervisor",
+		    envelope_name(envelope->type));
+	_exit(EXIT_SHUTDOWN);
+}
+
+static void
+on_signal(const struct signalfd_siginfo *info, void *arg)
+{
+	(void)arg;
+	if (info->ssi_signo == SIGTERM)
+		_exit(EXIT_SHUTDOWN);
+}
+
+void
+pubsub_run(void *arg)
+{
+	static const int signals[] = { SIGTERM, 0 };
+	static const struct reaper_callbacks callbacks = {
+		.signalled = on_signal,
+	};
+	struct pubsub pubsub = { .start = arg };
+	char name[32];
+
+	snprintf(name, sizeof name, "pubsub %u", pubsub.start->number);
+	log_init(name);
+	process_title("%s", name);
+	RB_INIT(&pubsub.topics);
+	TAILQ_INIT(&pubsub.peers);
+	pubsub.base = event_base_new();
+	if (pubsub.base == NULL)
+		fatalx("event_base_new");
+	if (reaper_new(pubsub.base, signals, &callbacks, &pubsub) == NULL)
+		fatal("signals");
+	pubsub.listen_event = event_new(pubsub.base, PUBSUB_FD_LISTEN,
+	    EV_READ | EV_PERSIST, on_connect, &pubsub);
+	pubsub.retry_event = event_new(pubsub.base, -1, 0, on_retry, &pubsub);
+	event_add(pubsub.listen_event, NULL);
+	pubsub.supervisor =
+	    mailbox_new(PUBSUB_FD_MAILBOX, on_supervisor, &pubsub);
+	mailbox_attach(pubsub.supervisor, pubsub.base);
+	mailbox_send(pubsub.supervisor, ENVELOPE_STARTED, NULL);
+	event_base_dispatch(pubsub.base);
+	fatalx("the event loop ended");
+}
