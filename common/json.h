@@ -35,8 +35,9 @@ struct json_span {
 
 /*
  * Scans one value at *at (white space before it is skipped) and moves *at
- * behind it. Refuses unpaired surrogate escapes, control characters in strings,
- * leading zeros, bad UTF-8 and everything else that RFC 8259 refuses.
+ * behind it; if it is JSON_BAD, *at stays. Refuses unpaired surrogate escapes,
+ * control characters in strings, leading zeros, bad UTF-8 and everything else
+ * that RFC 8259 refuses.
  */
 struct json_span json_scan_value(const char **at, const char *end);
 /* Skips white space. */
@@ -44,10 +45,24 @@ void json_skip_space(const char **at, const char *end);
 /* Is this text exactly one JSON value (with white space around it)? */
 struct json_span json_scan_text(const char *, size_t);
 
-/* The characters of a scanned string: malloc'd, NUL behind it, may hold NULs. */
+/* Is this UTF-8? Without surrogates and overlong forms; NULs are fine. */
+bool json_is_utf8(const char *, size_t);
+
+/* The characters of a scanned string: malloc'd, may hold NULs, ends in one. */
 char *json_decode_string(struct json_span, size_t *size);
 
-/* A growing text. Zero it to begin; data is NUL-terminated once it is not NULL. */
+/*
+ * The same into memory of the caller, who has room for span.size bytes: none
+ * writes more. They return the end of what they wrote, without a NUL.
+ */
+/* The characters of a scanned string. */
+char *json_put_decoded(char *, struct json_span);
+/* A scanned string, spelled as json_append_string would. */
+char *json_put_canonical(char *, struct json_span);
+/* A scanned value without the white space between its tokens. */
+char *json_put_compact(char *, struct json_span);
+
+/* A growing text. Zero it to begin; data, unless NULL, ends in a NUL. */
 struct json_buffer {
 	char *data;
 	size_t size, room;
@@ -55,7 +70,10 @@ struct json_buffer {
 void json_buffer_reserve(struct json_buffer *, size_t more);
 void json_append(struct json_buffer *, const char *, size_t);
 void json_append_text(struct json_buffer *, const char *);
-/* As a JSON string, quoted; bytes must be UTF-8 (bad ones become U+FFFD). */
+/*
+ * As a JSON string, quoted. Only what must be escaped is escaped, in its
+ * shortest form. Each byte that is not UTF-8 becomes U+FFFD.
+ */
 void json_append_string(struct json_buffer *, const char *, size_t);
 /* A scanned value without the white space between its tokens. */
 void json_append_span(struct json_buffer *, struct json_span);

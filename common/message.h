@@ -33,6 +33,7 @@ struct message {
 	struct text topic_json; /* always there */
 	struct text event;      /* data is NULL when it was no string */
 	struct text payload;    /* JSON text without white space */
+	char *block;            /* private: all of the above lies in it */
 };
 
 /* False when it is malformed (PROTOCOL.md 2.4): nothing is to be freed then. */
