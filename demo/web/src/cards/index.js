@@ -1,0 +1,7 @@
+// The cards of the page, in order. A new one is a file here and a line below.
+import Room from "./Room.jsx";
+import Ping from "./Ping.jsx";
+import Demo from "./Demo.jsx";
+import Wild from "./Wild.jsx";
+
+export const cards = [Room, Ping, Demo, Wild];

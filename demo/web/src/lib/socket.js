@@ -1,0 +1,31 @@
+// The one socket of this page, and how long it has been open: that number is
+// what the whole page is about.
+import { Socket } from "phoenix";
+import { createStore } from "./store.js";
+import { LoggedWebSocket } from "./frames.js";
+
+export const socket = new Socket("/socket", { transport: LoggedWebSocket });
+
+export const connection = createStore({
+  state: "connecting",
+  since: performance.now(),
+  opens: 0,
+});
+
+export function connect() {
+  socket.onOpen(() => {
+    connection.set(({ opens }) => ({
+      state: "open",
+      since: performance.now(),
+      opens: opens + 1,
+    }));
+  });
+  socket.onClose(() => {
+    connection.set((before) => ({
+      ...before,
+      state: "closed",
+      since: before.state === "closed" ? before.since : performance.now(),
+    }));
+  });
+  socket.connect();
+}
