@@ -21,34 +21,34 @@ struct config_option {
 };
 
 struct config_channel {
-	char *pattern;   /* "room:*", or an exact topic */
-	size_t prefix;   /* bytes before the *, or of the whole when exact */
+	char *pattern; /* "room:*", or an exact topic */
+	size_t prefix; /* bytes before the *, or of the whole when exact */
 	bool is_prefix;
-	char *module;    /* "demo.so:room" */
+	char *module; /* "demo.so:room" */
 	enum restart restart;
-	unsigned intensity; /* 0 = unlimited */
-	unsigned period;    /* s */
-	int shutdown;       /* ms */
-	long long memory_max;    /* bytes of address space growth; 0 = unlimited */
+	unsigned intensity;   /* 0 = unlimited */
+	unsigned period;      /* s */
+	int shutdown;         /* ms; 0: SIGKILL at once (brutal_kill) */
+	long long memory_max; /* bytes of address space growth; 0 = unlimited */
 	unsigned limit_nofile; /* descriptors; 0 = unlimited */
 	int nice;
 	struct config_option *options;
 	size_t noptions;
 	/* Filled in by channel/module.c. */
 	const struct bennu_channel *callbacks;
-	const char *file; /* where the block stands, for errors */
+	char *file; /* where the block stands, for errors */
 	int line;
 };
 
 struct config_socket {
-	char *path; /* "/socket", without trailing slash */
+	char *path;          /* "/socket", without trailing slash */
 	char **check_origin; /* rules; NULL = no check */
 	size_t norigins;
-	bool websocket; /* "transports" */
+	bool websocket;         /* "transports" */
 	long long idle_timeout; /* ms */
 	long long join_timeout; /* ms a join may take when it is run again */
-	size_t max_frame;   /* bytes of one frame's payload */
-	size_t max_message; /* bytes of a message put together */
+	size_t max_frame;       /* bytes of one frame's payload */
+	size_t max_message;     /* bytes of a message put together */
 	unsigned max_channels;
 	struct config_channel *channels;
 	size_t nchannels;
@@ -63,8 +63,9 @@ struct config {
 	/* server */
 	char **listen; /* "127.0.0.1:4000", "[::1]:4000", "unix:/path" */
 	size_t nlisten;
-	char *user;          /* or NULL */
-	char *run_directory; /* or NULL: bennu-<port> in the runtime directory */
+	char *user; /* or NULL */
+	char
+	    *run_directory; /* or NULL: bennu-<port> in the runtime directory */
 	char *module_directory; /* where modules without a / are */
 	unsigned max_connections;
 	unsigned max_connections_per_address; /* 0 = unlimited */
@@ -73,13 +74,14 @@ struct config {
 	enum backlog_policy backlog_policy;
 	size_t queue_max_bytes;      /* that may wait for one channel */
 	unsigned queue_max_messages; /* likewise */
-	long long hung_timeout; /* ms a channel may leave its queue full */
-	long long send_timeout; /* ms a client may take nothing */
-	long long head_timeout; /* ms for a request head, and between requests */
-	size_t head_max;        /* bytes of a request head */
-	unsigned headers_max;   /* number of header fields */
-	size_t body_max;        /* bytes of a request body */
-	unsigned crash_limit;   /* transport crashes of one address ... */
+	long long hung_timeout;      /* ms a channel may leave its queue full */
+	long long send_timeout;      /* ms a client may take nothing */
+	long long
+	    head_timeout;     /* ms for a request head, and between requests */
+	size_t head_max;      /* bytes of a request head */
+	unsigned headers_max; /* number of header fields */
+	size_t body_max;      /* bytes of a request body */
+	unsigned crash_limit; /* transport crashes of one address ... */
 	long long crash_period; /* ... in so many ms; 0 crashes = off */
 	long long shutdown;     /* ms that a transport may take to end */
 
@@ -94,10 +96,11 @@ struct config {
 	size_t nsockets;
 };
 
-/* What the command line says. Zero fields say nothing. */
+/* What the command line says. Fields that are NULL say nothing. */
 struct config_arguments {
-	const char *port;    /* replaces the port of every TCP listener */
-	const char *address; /* replaces all listeners by this address */
+	const char *port; /* replaces the port of every TCP listener */
+	const char
+	    *address; /* replaces all listeners; its port may be left out */
 	const char *run_directory;
 };
 
