@@ -135,14 +135,14 @@ export default function FrameLog() {
         <table>
           <thead>
             <tr>
-              <th scope="col">time</th>
-              <th scope="col">
+              <th scope="col" className="time">time</th>
+              <th scope="col" className="direction">
                 <span className="hidden">direction</span>
               </th>
-              <th scope="col">join_ref</th>
-              <th scope="col">ref</th>
-              <th scope="col">topic</th>
-              <th scope="col">event</th>
+              <th scope="col" className="ref">join_ref</th>
+              <th scope="col" className="ref">ref</th>
+              <th scope="col" className="topic">topic</th>
+              <th scope="col" className="event">event</th>
               <th scope="col">payload</th>
             </tr>
           </thead>

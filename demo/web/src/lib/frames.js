@@ -3,6 +3,7 @@
 import { createStore } from "./store.js";
 
 const LIMIT = 500;
+const FLUSH_MS = 40;
 
 export const frames = createStore([]);
 
@@ -22,7 +23,7 @@ function record(entry) {
   waiting.push({ ...entry, number: number++, at: new Date() });
   if (!flushing) {
     flushing = true;
-    setTimeout(flush, 8);
+    setTimeout(flush, FLUSH_MS);
   }
 }
 
