@@ -311,9 +311,10 @@ log_penalty(struct limits *limits, const struct limits_key *key, long long now)
 		return;
 	limits->penalties.silent = 0;
 	format_key(key, text);
-	log_warnx(
-	    "%s: waits: %u transports of this address crashed within %lld ms (%u more such lines were left out)",
-	    text, limits->crash_limit, limits->crash_period, more);
+	log_warnx("%s waits: %u transports of it crashed within %lld ms", text,
+	    limits->crash_limit, limits->crash_period);
+	if (more > 0)
+		log_warnx("%u more such crashes since the last line", more);
 }
 
 void

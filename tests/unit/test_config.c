@@ -371,6 +371,8 @@ START_TEST(words_of_the_file)
 		    "bennu.conf:3: no key or section 'frobnicate' at the top; see" },
 		{ IN_CHANNEL("modul = x"),
 		    "bennu.conf:4: no key or section 'modul' in channel; did you mean 'module'?" },
+		{ IN_SERVER("\"user=\" = x"),
+		    "bennu.conf:2: no key or section 'user' in server" },
 		{ IN_SERVER("user bennu"), "bennu.conf:2: no = behind 'user'" },
 		{ IN_SERVER("user { a = b }"),
 		    "bennu.conf:2: no = behind 'user'" },
