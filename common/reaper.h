@@ -18,6 +18,7 @@
 struct event_base;
 struct reaper;
 
+/* All may call reaper_free. */
 struct reaper_callbacks {
 	/* A child, or an orphan that fell to us, was reaped. */
 	void (*died)(pid_t, int status, void *arg);
@@ -36,8 +37,9 @@ struct reaper_callbacks {
 
 /*
  * Blocks SIGCHLD and the given signals (a list that ends in 0) and listens to
- * them. Call it before the first fork. The child of a fork must close the
- * descriptor and restore the mask: process_fork does both.
+ * them, for good: they stay blocked after reaper_free. Call it before the first
+ * fork. The child of a fork must close the descriptor and restore the mask:
+ * process_fork does both.
  */
 struct reaper *reaper_new(struct event_base *, const int *signals,
     const struct reaper_callbacks *, void *arg);

@@ -41,22 +41,32 @@ enum strategy {
 #define SHUTDOWN_DEFAULT     5000
 
 /* A child is not "ready" when it is forked but when it says so. */
-#define START_LIMIT_DEFAULT 30000 /* ms */
+#define START_LIMIT_DEFAULT  30000 /* ms */
+#define START_LIMIT_INFINITY (-1)
 
 struct child_spec {
 	const char *id; /* unique in its supervisor; lent for its lifetime */
 
 	/*
 	 * Forks the child (with process_fork) and returns its pid; -1 with
-	 * errno when fork failed: that counts as a failed start, is logged and
-	 * tried again under the rules of intensity, after a pause that doubles
-	 * from 10 ms up to backoff_max.
+	 * errno when fork failed. In the forked process the child pointer is
+	 * not readable when max_children > 0: take what you need before the
+	 * fork.
+	 *
+	 * A failed start is one whose fork failed, or that died (other than
+	 * with EXIT_NORMAL: OTP's ignore, it is gone and that is well) or was
+	 * killed before it was ready. The first one of a child fails the boot,
+	 * or ends the child when it came by supervisor_start_child. Later ones
+	 * are tried again: each counts as a restart, after a pause that
+	 * doubles from 10 ms up to backoff_max until it becomes ready.
 	 */
 	pid_t (*start)(struct child *, void *arg);
 
 	/*
 	 * Asks the child to end. NULL: SIGTERM. Whatever it does, SIGKILL
-	 * follows after `shutdown`.
+	 * follows after `shutdown`. A child that is still starting when its
+	 * supervisor stops, or stops it to restart it with others, is not
+	 * asked but killed.
 	 */
 	void (*ask)(struct child *, void *arg);
 
@@ -64,7 +74,8 @@ struct child_spec {
 
 	enum restart restart;
 	int shutdown;    /* ms, or SHUTDOWN_* */
-	int start_limit; /* ms until child_ready(); 0: ready once forked */
+	int start_limit; /* ms until child_ready(); 0: ready once forked; or
+			    START_LIMIT_INFINITY */
 
 	/* Used with INTENSITY_PER_CHILD only. 0 = unlimited. */
 	unsigned intensity;
@@ -80,45 +91,60 @@ enum intensity_scope {
 enum escalation {
 	ESCALATE_GIVE_UP,  /* OTP's: stop all children, then gave_up(); with
 			      DYNAMIC and per child: only that child is given up */
-	ESCALATE_BACK_OFF, /* go on, pausing longer, up to backoff_max */
+	ESCALATE_BACK_OFF, /* go on, with a pause that doubles from 10 ms up to
+			      backoff_max, until it has run for a period */
 };
 
 /* What became of a child that died. */
 enum verdict {
 	VERDICT_RESTART,  /* it will be started again (perhaps after a pause) */
-	VERDICT_GONE,     /* it ended as it should, or is temporary */
+	VERDICT_GONE,     /* it ended as it should, or is temporary, or was
+			     asked, or its first start failed */
 	VERDICT_GIVEN_UP, /* it should have been restarted, but intensity is
 			     exceeded: gone (ESCALATE_GIVE_UP only) */
 };
 
-/* A death, as it is told to the owner. Valid during the call. */
+/*
+ * A death, as it is told to the owner. Valid during the call. pid is -1 when no
+ * process died: a restart that had been told will not be, as the child was
+ * terminated or all are stopped; or a fork failed for the last time.
+ */
 struct obituary {
 	pid_t pid;
 	int status; /* wait(2)'s */
+	bool ready; /* it had been ready */
 	bool asked; /* we had asked it to end */
 	bool hung;  /* we killed it: it did not become ready, or did not end */
 	enum verdict verdict;
-	unsigned restarts;  /* this one included, within the period */
+	unsigned restarts;  /* this one included, within the period; 0 when it
+			       is not one */
 	unsigned intensity; /* 0 = unlimited */
 	unsigned period;    /* s */
 };
 
-/* All optional. Called from the event loop, never from inside a call of ours,
- * except that booted/stopped may come from inside when there is nothing to wait
- * for. */
+/*
+ * All optional. Called from the event loop and from supervisor_reap, never from
+ * inside any other call of ours. They may call everything but supervisor_free,
+ * which is for stopped and gave_up.
+ */
 struct supervisor_callbacks {
 	/* It is ready (again). */
 	void (*ready)(struct supervisor *, struct child *, void *arg);
 	/*
-	 * It died. With VERDICT_RESTART start() comes after this returns; else
-	 * the child is freed when this returns (DYNAMIC), or kept as not
-	 * running.
+	 * It died. With VERDICT_RESTART start() comes after this returns; who
+	 * wants none calls supervisor_terminate_child. Else the child is freed
+	 * when this returns (DYNAMIC, temporary, failed first start) or kept as
+	 * not running. So each child of a DYNAMIC supervisor has exactly one
+	 * last call, with another verdict than VERDICT_RESTART.
 	 */
 	void (*died)(struct supervisor *, struct child *,
 	    const struct obituary *, void *arg);
-	/* All static children are ready. */
+	/* All static children have been ready. */
 	void (*booted)(struct supervisor *, void *arg);
-	/* Intensity was exceeded, or boot failed: all children are stopped. */
+	/*
+	 * Intensity was exceeded, or boot failed: all children are stopped. Not
+	 * called when supervisor_stop was: stopped says the same.
+	 */
 	void (*gave_up)(struct supervisor *, void *arg);
 };
 
@@ -142,13 +168,22 @@ struct supervisor_flags {
 };
 
 /*
- * Makes a supervisor and starts the children in order, each when the one before
- * is ready; specs are copied. Boot failure (a child that cannot start at all)
- * stops those started, in reverse, and calls gave_up.
+ * Makes a supervisor and starts the children in order (from the event loop),
+ * each when the one before is ready; specs are copied. Boot failure (a child
+ * that cannot start at all) stops those started, in reverse, and calls gave_up.
+ * NULL with errno: EEXIST (two specs of one id), ENOMEM.
  */
 struct supervisor *supervisor_start(struct event_base *,
     const struct supervisor_flags *, const struct supervisor_callbacks *,
     void *arg, const struct child_spec *, size_t);
+
+/*
+ * More words for the log line of a death: ", last event new_msg". The callback
+ * gets the arg of supervisor_start.
+ */
+typedef void (*supervisor_describe_cb)(
+    struct child *, char *buf, size_t size, void *arg);
+void supervisor_describe(struct supervisor *, supervisor_describe_cb);
 
 /*
  * Stops the children (static ones in reverse order, each awaited; dynamic ones
@@ -158,21 +193,32 @@ struct supervisor *supervisor_start(struct event_base *,
 void supervisor_stop(
     struct supervisor *, void (*stopped)(struct supervisor *, void *), void *);
 
-/* Frees a supervisor that has no running child. */
+/*
+ * Frees a supervisor that has no running child. May be called in stopped and
+ * gave_up.
+ */
 void supervisor_free(struct supervisor *);
 
 /*
- * Adds a child. NULL with errno: EAGAIN/ENOMEM (fork failed: a dynamic child
- * whose *first* fork fails is not tried again), ENOSPC (max_children), ESHUTDOWN
- * (stopping), EEXIST (id; static strategies only).
+ * Adds a child. NULL with errno: EAGAIN/ENOMEM (fork failed: it is not tried
+ * again), ENOSPC (max_children), ESHUTDOWN (stopping), EEXIST (id; static
+ * strategies only). A static child is forked in its turn, that is later when
+ * others are being started: then its pid is -1, and died() tells when the fork
+ * failed.
  */
 struct child *supervisor_start_child(
     struct supervisor *, const struct child_spec *);
 
-/* Ends one child and does not restart it; died() follows. */
+/*
+ * Ends one child and does not restart it, not even with its siblings. died()
+ * follows if it was running or was going to be.
+ */
 void supervisor_terminate_child(struct supervisor *, struct child *);
 
-/* A process was reaped. False when it is no child of this supervisor. */
+/*
+ * A process was reaped. False when it is no child of this supervisor. The
+ * supervisor may be freed when this returns (by stopped or gave_up).
+ */
 bool supervisor_reap(struct supervisor *, pid_t, int status);
 
 /* The child has said that it is ready. Ignored unless it is starting. */
@@ -197,6 +243,7 @@ struct supervisor_count {
 struct supervisor_count supervisor_count_children(const struct supervisor *);
 /* By pid, O(1). */
 struct child *supervisor_find_pid(const struct supervisor *, pid_t);
+/* Processes that are reaped meanwhile are dealt with later, no child is freed. */
 void supervisor_which_children(struct supervisor *,
     void (*each)(struct child *, void *), void *);
 
