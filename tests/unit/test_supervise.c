@@ -1896,11 +1896,6 @@ describe(struct child *child, char *buf, size_t size, void *arg)
 
 START_TEST(log_lines_of_the_quiet)
 {
-	static const struct supervisor_callbacks describing = {
-		.ready = on_ready,
-		.died = on_died,
-		.describe = describe,
-	};
 	struct supervisor_flags flags = flags_of(DYNAMIC);
 	char text[8192];
 	int pid;
@@ -1913,7 +1908,8 @@ START_TEST(log_lines_of_the_quiet)
 	LET(&a, DEAF);
 	specs[0].shutdown = LIMIT;
 	specs[1].start_limit = START_LIMIT_INFINITY;
-	sup = supervisor_start(base, &flags, &describing, NULL, NULL, 0);
+	sup = supervisor_start(base, &flags, &callbacks, NULL, NULL, 0);
+	supervisor_describe(sup, describe);
 	for (size_t i = 0; i < 3; i++)
 		ck_assert_ptr_nonnull(supervisor_start_child(sup, &specs[i]));
 	ck_assert_int_eq(b.child->state, CHILD_STARTING);
