@@ -22,10 +22,15 @@ struct static_file {
 };
 
 /*
+ * Types are known by the name's ending. Pages are to be asked for again each
+ * time (ETag makes that cheap); what lies under /assets/ has a hash in its name
+ * and is kept for ever.
+ *
  * Answers GET and HEAD for the request's path below the directory `dirfd`
  * ("/" is index.html): appends the head (and a short body for errors) and sets
  * *file to what follows it. Returns the status: 200, 304, 400 (bad escapes),
- * 404, 405.
+ * 404, 405, 500 (no descriptor or memory left). The file may be replaced while
+ * it is sent, but not shrink: who sends it closes the connection when it did.
  */
 int static_respond(int dirfd, const struct http_request *,
     struct json_buffer *head, struct static_file *file);
