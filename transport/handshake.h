@@ -14,16 +14,16 @@
 /* NULL when it is a proper upgrade; else the text that explains a 400. */
 const char *handshake_check(const struct http_request *);
 /* Appends the 101 with Sec-WebSocket-Accept. protocol may be NULL. */
-void handshake_append_accept(struct json_buffer *,
-    const struct http_request *, const char *protocol);
+void handshake_append_accept(
+    struct json_buffer *, const struct http_request *, const char *protocol);
 
 /*
  * check_origin (PROTOCOL.md 1.4). rules are "//host", "//host:port",
  * "scheme://host", "scheme://host:port"; host may begin with "*.". No Origin
  * header: true. nrules 0: true.
  */
-bool handshake_origin_allowed(const struct http_request *,
-    char *const *rules, size_t nrules);
+bool handshake_origin_allowed(
+    const struct http_request *, char *const *rules, size_t nrules);
 /* Is this a rule? For the configuration: NULL, or what is wrong with it. */
 const char *handshake_origin_rule_error(const char *rule);
 
