@@ -3,7 +3,8 @@
  *
  * It does no I/O: bytes are fed in, messages and control frames come out of
  * callbacks; what is to be sent is handed over as whole frames, each in one
- * buffer, since the unit on the wire is a frame in one sendmsg(2) (other writers may share the socket).
+ * buffer, since the unit on the wire is a frame in one sendmsg(2) (other
+ * writers may share the socket).
  */
 #ifndef WEBSOCKET_H
 #define WEBSOCKET_H
@@ -15,8 +16,9 @@
 struct websocket;
 
 struct websocket_limits {
-	size_t max_frame;   /* bytes of payload; more is 1009 at the frame head */
-	size_t max_message; /* bytes put together; more is 1009 */
+	size_t max_frame; /* bytes of payload; more is 1009 at the frame head */
+	size_t max_message; /* bytes put together of several frames; more is
+			       1009 at the head of the frame that exceeds it */
 };
 
 enum websocket_opcode {
@@ -27,10 +29,11 @@ enum websocket_opcode {
 	WEBSOCKET_PONG = 10,
 };
 
+/* websocket_feed and websocket_free may not be called from these. */
 struct websocket_callbacks {
 	/* A whole message; text is valid UTF-8. Lent during the call. */
-	void (*message)(struct websocket *, enum websocket_opcode,
-	    const char *, size_t, void *arg);
+	void (*message)(struct websocket *, enum websocket_opcode, const char *,
+	    size_t, void *arg);
 	/*
 	 * A control frame that must be sent (a pong): a whole frame, lent. A
 	 * Close is not sent this way: see closed.
@@ -38,11 +41,11 @@ struct websocket_callbacks {
 	void (*send)(struct websocket *, const void *, size_t, void *arg);
 	/*
 	 * The client closed (code is what to answer with: 1000), or broke the
-	 * rules (1002, 1007, 1009): the owner sends a Close frame with that code
-	 * behind what it still has to send, and feeds no more. Once.
+	 * rules (1002, 1007, 1009): the owner sends a Close frame with that
+	 * code behind what it still has to send, and feeds no more. Once.
 	 */
-	void (*closed)(struct websocket *, unsigned code, bool by_client,
-	    void *arg);
+	void (*closed)(
+	    struct websocket *, unsigned code, bool by_client, void *arg);
 };
 
 struct websocket *websocket_new(const struct websocket_limits *,
@@ -50,8 +53,9 @@ struct websocket *websocket_new(const struct websocket_limits *,
 void websocket_free(struct websocket *);
 
 /*
- * Feeds bytes. Returns how many were taken: all, unless the websocket was
- * paused or closed in a callback. A paused one is to be fed the rest later.
+ * Feeds bytes. Returns how many were taken: all, unless the websocket is paused
+ * or closed, or became so: none is taken behind the frame at which it did. A
+ * paused one is to be fed the rest later.
  */
 size_t websocket_feed(struct websocket *, const void *, size_t);
 void websocket_pause(struct websocket *);
