@@ -128,7 +128,7 @@ struct obituary {
  * which is for stopped and gave_up.
  */
 struct supervisor_callbacks {
-	/* It is ready (again). */
+	/* It is ready (again). When its pid is -1, died() follows at once. */
 	void (*ready)(struct supervisor *, struct child *, void *arg);
 	/*
 	 * It died. With VERDICT_RESTART start() comes after this returns; who
