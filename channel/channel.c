@@ -37,8 +37,8 @@ status_of(enum bennu_reason reason)
 static _Noreturn void
 channel_end(struct bennu_socket *socket, enum bennu_reason reason)
 {
-	const char *detail =
-	    socket->stop_detail == NULL ? "" : socket->stop_detail;
+	const char *detail = socket->stop_detail == NULL ? ""
+							 : socket->stop_detail;
 	struct envelope_writer writer = { 0 };
 
 	socket->phase = PHASE_TERMINATE;
@@ -71,8 +71,8 @@ static _Noreturn void
 bad_return_value(const struct bennu_socket *socket, const char *callback,
     enum bennu_result result)
 {
-	socket_mistake(socket, "bad_return_value: %s returned %d", callback,
-	    (int)result);
+	socket_mistake(
+	    socket, "bad_return_value: %s returned %d", callback, (int)result);
 }
 
 static void
@@ -113,7 +113,7 @@ run_join(struct bennu_socket *socket)
 		.event = "phx_join",
 		.event_size = strlen("phx_join"),
 		.ref = start->ref,
-		.payload = { BENNU_JSON, start->params->data,
+		.payload = { start->params_kind, start->params->data,
 		    start->params->size },
 	};
 	enum bennu_result result;
@@ -209,8 +209,8 @@ run_info(struct bennu_socket *socket, struct envelope *envelope)
 }
 
 /*
- * The transport hears of a timer before its callback runs, so that a crash in it
- * is not laid at the door of the message that came meanwhile.
+ * The transport hears of a timer before its callback runs, so that a crash in
+ * it is not laid at the door of the message that came meanwhile.
  */
 static void
 run_timer(struct bennu_socket *socket)
@@ -242,8 +242,8 @@ on_envelope(struct mailbox *mailbox, struct envelope *envelope, void *arg)
 
 	(void)mailbox;
 	if (envelope == NULL)
-		channel_end(socket, process_term_caught() &&
-			    process_parent_alive()
+		channel_end(socket,
+		    process_term_caught() && process_parent_alive()
 			? BENNU_SHUTDOWN
 			: BENNU_CLOSED);
 	if (envelope->type == ENVELOPE_IN)
@@ -251,8 +251,8 @@ on_envelope(struct mailbox *mailbox, struct envelope *envelope, void *arg)
 	else if (envelope->type == ENVELOPE_INFO)
 		run_info(socket, envelope);
 	else if (envelope->type == ENVELOPE_END)
-		channel_end(socket,
-		    (enum bennu_reason)envelope_get_u32(envelope));
+		channel_end(
+		    socket, (enum bennu_reason)envelope_get_u32(envelope));
 	else
 		fatalx("envelope %s from the transport",
 		    envelope_name(envelope->type));
@@ -273,8 +273,8 @@ set_limits(const struct config_channel *config)
 		if (statm == NULL || fscanf(statm, "%lu", &pages) != 1)
 			fatalx("memory_max needs /proc/self/statm");
 		fclose(statm);
-		limit.rlim_cur = limit.rlim_max =
-		    pages * (rlim_t)sysconf(_SC_PAGESIZE) +
+		limit.rlim_cur = limit.rlim_max = pages *
+			(rlim_t)sysconf(_SC_PAGESIZE) +
 		    (rlim_t)config->memory_max;
 		if (setrlimit(RLIMIT_AS, &limit) == -1)
 			fatal("memory_max");

@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <bennu/channel.h>
+
 #include "common/config.h"
 #include "common/message.h"
 #include "common/process.h"
@@ -28,7 +30,8 @@ struct channel_start {
 	const struct text *topic;
 	const char *join_ref; /* JSON text, under which the client knows it */
 	const char *ref;      /* JSON text of the join's own ref, or NULL */
-	const struct text *params; /* JSON text */
+	const struct text *params;
+	enum bennu_kind params_kind;
 };
 
 /* arg: struct channel_start. For process_fork. */

@@ -1,5 +1,5 @@
 /*
- * room.c - a chat room, the channel that the manual page builds up.
+ * room.c - a chat room: what the manual page builds up and the demo runs.
  */
 #include <string.h>
 #include <unistd.h>
@@ -17,6 +17,8 @@ room_join(struct bennu_socket *socket, const struct bennu_message *msg)
 		    bennu_text("{\"reason\":\"unauthorized\"}"));
 		return BENNU_REFUSE;
 	}
+	bennu_assign(
+	    socket, cJSON_Duplicate(bennu_json(socket, &msg->payload), 1));
 	bennu_send_after(socket, 0, "after_join", NULL);
 	return BENNU_OK;
 }
@@ -45,10 +47,15 @@ room_handle_in(struct bennu_socket *socket, const struct bennu_message *msg)
 static enum bennu_result
 room_handle_info(struct bennu_socket *socket, const struct bennu_message *msg)
 {
+	cJSON *params = bennu_assigns(socket);
+
+	/* Started again after a crash nobody has entered. */
 	if (strcmp(msg->event, "after_join") == 0 &&
 	    bennu_restarts(socket) == 0)
-		bennu_broadcast_from(
-		    socket, "user_entered", bennu_text("{}"));
+		bennu_broadcast_from(socket, "user_entered",
+		    cJSON_IsObject(params) ? bennu_take(socket, params)
+					   : bennu_empty());
+	bennu_assign(socket, NULL);
 	return BENNU_OK;
 }
 

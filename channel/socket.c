@@ -199,8 +199,8 @@ bennu_take(struct bennu_socket *socket, cJSON *tree)
 }
 
 void
-socket_put_payload(struct bennu_socket *socket,
-    struct envelope_writer *writer, struct bennu_payload payload)
+socket_put_payload(struct bennu_socket *socket, struct envelope_writer *writer,
+    struct bennu_payload payload)
 {
 	struct json_buffer compact = { 0 };
 	struct json_span span;
@@ -216,8 +216,8 @@ socket_put_payload(struct bennu_socket *socket,
 	}
 	span = json_scan_text(payload.data, payload.size);
 	if (span.kind == JSON_BAD)
-		socket_mistake(socket, "a payload is no JSON: %.200s",
-		    payload.data);
+		socket_mistake(
+		    socket, "a payload is no JSON: %.200s", payload.data);
 	json_append_span(&compact, span);
 	envelope_put_data(writer, compact.data, compact.size);
 	json_buffer_free(&compact);
@@ -229,8 +229,10 @@ static void
 not_in_join(const struct bennu_socket *socket, const char *call)
 {
 	if (socket->phase == PHASE_JOIN)
-		socket_mistake(socket, "%s inside join: the client has not "
-		    "joined yet; use bennu_send_after(socket, 0, ...)", call);
+		socket_mistake(socket,
+		    "%s inside join: the client has not "
+		    "joined yet; use bennu_send_after(socket, 0, ...)",
+		    call);
 }
 
 void
@@ -353,8 +355,8 @@ bennu_broadcast_from(struct bennu_socket *socket, const char *event,
 {
 	const struct text *topic = socket->start->topic;
 
-	broadcast(socket, BROADCAST_FROM, topic->data, topic->size, event,
-	    payload);
+	broadcast(
+	    socket, BROADCAST_FROM, topic->data, topic->size, event, payload);
 }
 
 void
@@ -365,8 +367,8 @@ bennu_broadcast_to(struct bennu_socket *socket, const char *topic,
 }
 
 static void
-send_topic(struct bennu_socket *socket, enum envelope_type type,
-    const char *topic)
+send_topic(
+    struct bennu_socket *socket, enum envelope_type type, const char *topic)
 {
 	struct envelope_writer writer = { 0 };
 
@@ -419,13 +421,15 @@ bennu_cancel_timer(struct bennu_socket *socket, unsigned timer)
 /* ---- the end ---- */
 
 void
-bennu_stop(struct bennu_socket *socket, enum bennu_reason reason,
-    const char *detail)
+bennu_stop(
+    struct bennu_socket *socket, enum bennu_reason reason, const char *detail)
 {
 	if (reason != BENNU_NORMAL && reason != BENNU_SHUTDOWN &&
 	    reason != BENNU_ERROR)
-		socket_mistake(socket, "bennu_stop: reason %d is not the "
-		    "channel's to give", (int)reason);
+		socket_mistake(socket,
+		    "bennu_stop: reason %d is not the "
+		    "channel's to give",
+		    (int)reason);
 	socket->stop = reason;
 	free(socket->stop_detail);
 	socket->stop_detail = xstrdup(detail == NULL ? "" : detail);

@@ -19,8 +19,8 @@
 /* What runs. Says what a call may do. */
 enum socket_phase {
 	PHASE_JOIN,
-	PHASE_IN,        /* a message is in hand and may be answered */
-	PHASE_INFO,      /* a timer's or a topic's */
+	PHASE_IN,   /* a message is in hand and may be answered */
+	PHASE_INFO, /* a timer's or a topic's */
 	PHASE_TERMINATE,
 };
 
@@ -59,7 +59,7 @@ void socket_clear_scratch(struct bennu_socket *);
 /* Sends all that waits; ends the process when the transport is gone. */
 void socket_flush(struct bennu_socket *);
 /* An envelope's kind and payload. The author's JSON is checked. */
-void socket_put_payload(struct bennu_socket *, struct envelope_writer *,
-    struct bennu_payload);
+void socket_put_payload(
+    struct bennu_socket *, struct envelope_writer *, struct bennu_payload);
 
 #endif /* SOCKET_H */

@@ -13,8 +13,8 @@
 const char *
 envelope_name(enum envelope_type type)
 {
-#define NAME(x)                                                           \
-	case ENVELOPE_##x:                                                \
+#define NAME(x)            \
+	case ENVELOPE_##x: \
 		return #x
 	switch (type) {
 		NAME(IN);
@@ -144,8 +144,7 @@ envelope_put_u64(struct envelope_writer *writer, uint64_t value)
 }
 
 void
-envelope_put_data(
-    struct envelope_writer *writer, const void *data, size_t size)
+envelope_put_data(struct envelope_writer *writer, const void *data, size_t size)
 {
 	uint32_t n = (uint32_t)size;
 	uint8_t *at;

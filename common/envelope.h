@@ -13,7 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Larger bodies are a protocol error. A frame may be 10 MB; JSON grows a bit. */
+/* Larger bodies are a protocol error. A frame may be 10 MB; JSON grows a bit.
+ */
 #define ENVELOPE_MAX (64U << 20)
 
 enum envelope_type {
@@ -27,23 +28,23 @@ enum envelope_type {
 	ENVELOPE_DONE,         /* the message in hand is done */
 	ENVELOPE_WAKE,         /* event: a timer's handle_info begins */
 	ENVELOPE_SLEEP,        /* ... is over */
-	ENVELOPE_REPLY,        /* u32 handle, status, u32 kind, payload; handle 0
-				  is the message in hand */
-	ENVELOPE_KEEP,         /* u32 handle: the message in hand will be
-				  answered later under this number */
-	ENVELOPE_FORGET,       /* u32 handle: no (more) answers will come */
-	ENVELOPE_PUSH,         /* event, u32 kind, payload */
-	ENVELOPE_BROADCAST,    /* u32 flags, topic, event, u32 kind, payload */
-	ENVELOPE_SUBSCRIBE,    /* topic */
-	ENVELOPE_UNSUBSCRIBE,  /* topic */
-	ENVELOPE_STOP,         /* u32 enum bennu_reason, detail: it will exit */
+	ENVELOPE_REPLY,       /* u32 handle, status, u32 kind, payload; handle 0
+				 is the message in hand */
+	ENVELOPE_KEEP,        /* u32 handle: the message in hand will be
+				 answered later under this number */
+	ENVELOPE_FORGET,      /* u32 handle: no (more) answers will come */
+	ENVELOPE_PUSH,        /* event, u32 kind, payload */
+	ENVELOPE_BROADCAST,   /* u32 flags, topic, event, u32 kind, payload */
+	ENVELOPE_SUBSCRIBE,   /* topic */
+	ENVELOPE_UNSUBSCRIBE, /* topic */
+	ENVELOPE_STOP,        /* u32 enum bennu_reason, detail: it will exit */
 
 	/* transport -> pubsub; a subscription belongs to the connection */
-	ENVELOPE_PS_HELLO = 200,  /* u64 connection */
-	ENVELOPE_PS_SUBSCRIBE,    /* topic; confirmed */
-	ENVELOPE_PS_UNSUBSCRIBE,  /* topic; confirmed */
-	ENVELOPE_PS_PUBLISH,      /* u64 number, topic, event, u32 kind, payload:
-				     to all but the sending connection */
+	ENVELOPE_PS_HELLO = 200, /* u64 connection */
+	ENVELOPE_PS_SUBSCRIBE,   /* topic; confirmed */
+	ENVELOPE_PS_UNSUBSCRIBE, /* topic; confirmed */
+	ENVELOPE_PS_PUBLISH,     /* u64 number, topic, event, u32 kind, payload:
+				    to all but the sending connection */
 
 	/* pubsub -> transport */
 	ENVELOPE_PS_SUBSCRIBED = 250, /* topic */
@@ -80,8 +81,9 @@ const char *envelope_get_optional(struct envelope *, size_t *);
 bool envelope_end(const struct envelope *);
 
 /*
- * A body being written: zero it to begin. Taken by mailbox_send. The head of the
- * envelope has its place in front of the body, so that both leave in one write.
+ * A body being written: zero it to begin. Taken by mailbox_send. The head of
+ * the envelope has its place in front of the body, so that both leave in one
+ * write.
  */
 #define ENVELOPE_HEAD 8 /* bytes: u32 type, u32 size of the body */
 struct envelope_writer {

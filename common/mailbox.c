@@ -159,16 +159,15 @@ set_error(struct mailbox *mailbox, const char *fmt, ...)
 
 	if (mailbox->error[0] == '\0') {
 		va_start(ap, fmt);
-		vsnprintf(
-		    mailbox->error, sizeof mailbox->error, fmt, ap);
+		vsnprintf(mailbox->error, sizeof mailbox->error, fmt, ap);
 		va_end(ap);
 	}
 	return false;
 }
 
 static bool
-dispatch(struct mailbox *mailbox, uint32_t type, const uint8_t *data,
-    size_t size)
+dispatch(
+    struct mailbox *mailbox, uint32_t type, const uint8_t *data, size_t size)
 {
 	struct envelope envelope = {
 		.type = (enum envelope_type)type,
@@ -218,8 +217,8 @@ dispatch_all(struct mailbox *mailbox, const uint8_t *data, size_t size)
 {
 	size_t at = 0;
 
-	while (!mailbox->paused && !mailbox->gone &&
-	    size - at >= ENVELOPE_HEAD) {
+	while (
+	    !mailbox->paused && !mailbox->gone && size - at >= ENVELOPE_HEAD) {
 		uint32_t type, body;
 		bool in_memfd;
 
@@ -307,8 +306,7 @@ receive_descriptors(struct mailbox *mailbox, struct msghdr *msg)
 		for (size_t i = 0; i < n; i++) {
 			int fd;
 
-			memcpy(&fd, CMSG_DATA(cmsg) + i * sizeof fd,
-			    sizeof fd);
+			memcpy(&fd, CMSG_DATA(cmsg) + i * sizeof fd, sizeof fd);
 			if (mailbox->nfds == FDS_MAX) {
 				close(fd);
 				set_error(mailbox, "too many descriptors");
@@ -399,8 +397,7 @@ mailbox_drain(struct mailbox *mailbox)
 	mailbox_resume(mailbox);
 	begin_dispatch(mailbox);
 	consume(mailbox, NULL, 0);
-	while (mailbox->error[0] == '\0' && !mailbox->gone &&
-	    receive(mailbox))
+	while (mailbox->error[0] == '\0' && !mailbox->gone && receive(mailbox))
 		;
 	end_dispatch(mailbox);
 }
@@ -518,7 +515,8 @@ send_inline(struct mailbox *mailbox)
 	struct outgoing *out;
 	size_t n = 0;
 
-	STAILQ_FOREACH (out, &mailbox->out, entry) {
+	STAILQ_FOREACH(out, &mailbox->out, entry)
+	{
 		if (n == BATCH || out->in_memfd)
 			break;
 		iov[n].iov_base = out->data + out->sent;
@@ -557,8 +555,8 @@ mailbox_flush(struct mailbox *mailbox)
 {
 	struct outgoing *out;
 
-	while (!mailbox->broken &&
-	    (out = STAILQ_FIRST(&mailbox->out)) != NULL) {
+	while (
+	    !mailbox->broken && (out = STAILQ_FIRST(&mailbox->out)) != NULL) {
 		ssize_t n = out->in_memfd ? send_memfd(mailbox, out)
 					  : send_inline(mailbox);
 

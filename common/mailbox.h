@@ -25,8 +25,8 @@ struct mailbox;
 
 /*
  * The envelope is lent until the callback returns; NULL once when the other end
- * is gone or has sent nonsense (mailbox_error says which). The callback may free
- * the mailbox.
+ * is gone or has sent nonsense (mailbox_error says which). The callback may
+ * free the mailbox.
  */
 typedef void (*mailbox_cb)(struct mailbox *, struct envelope *, void *);
 

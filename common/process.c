@@ -21,6 +21,7 @@
 #include "common/exit.h"
 #include "common/log.h"
 #include "common/process.h"
+#include "common/xmalloc.h"
 
 /* A title is written over argv and environ; less room than this is too little
  * for a role, a peer and a topic. */
@@ -143,26 +144,29 @@ process_fork(const struct process_spec *spec)
 	return pid;
 }
 
-/* How many bytes argv and environ take, side by side on the stack. */
-static size_t
-title_room(int argc, char **argv, char **envp)
+/* Where argv and environ lay, side by side on the stack: titles go there. */
+static char *title_area;
+static size_t title_size;
+
+static void
+find_title_area(int argc, char **argv, char **envp)
 {
-	const char *first = argv[0], *end = first;
+	char *end = argv[0];
 
 	for (int i = 0; i < argc && argv[i] == end; i++)
-		end = argv[i] + strlen(argv[i]) + 1;
+		end += strlen(argv[i]) + 1;
 	for (char **e = envp; *e != NULL && *e == end; e++)
-		end = *e + strlen(*e) + 1;
-	return (size_t)(end - first);
+		end += strlen(*e) + 1;
+	title_area = argv[0];
+	title_size = (size_t)(end - argv[0]);
 }
 
 static void
-make_title_room(int argc, char **argv, char **envp)
+make_title_room(char **argv)
 {
 	char padding[TITLE_ROOM + 1];
 
-	if (title_room(argc, argv, envp) >= TITLE_ROOM ||
-	    getenv(TITLE_ROOM_ENV) != NULL)
+	if (title_size >= TITLE_ROOM || getenv(TITLE_ROOM_ENV) != NULL)
 		return;
 	memset(padding, '.', sizeof padding - 1);
 	padding[sizeof padding - 1] = '\0';
@@ -170,6 +174,22 @@ make_title_room(int argc, char **argv, char **envp)
 	execv("/proc/self/exe", argv);
 	/* Without /proc titles stay short; nothing else is lost. */
 	log_warn("no room for process titles: /proc/self/exe");
+}
+
+/* What lies there is still used: it moves to the heap. */
+static void
+move_out_of_title_area(int argc, char **argv, char **envp)
+{
+	size_t n = 0;
+
+	for (int i = 0; i < argc; i++)
+		argv[i] = xstrdup(argv[i]);
+	program_invocation_name = argv[0];
+	while (envp[n] != NULL)
+		n++;
+	environ = xcalloc(n + 1, sizeof *environ);
+	for (size_t i = 0; i < n; i++)
+		environ[i] = xstrdup(envp[i]);
 }
 
 static void
@@ -189,27 +209,38 @@ void
 process_init(int argc, char **argv, char **envp)
 {
 	open_standard_descriptors();
-	make_title_room(argc, argv, envp);
-	setproctitle_init(argc, argv, envp);
+	find_title_area(argc, argv, envp);
+	make_title_room(argv);
+	move_out_of_title_area(argc, argv, envp);
 	unsetenv(TITLE_ROOM_ENV);
 	signal(SIGPIPE, SIG_IGN);
 	process_parent = getppid();
 }
 
+/*
+ * The kernel shows the area of argv, and goes on into that of environ when the
+ * title reaches so far.
+ */
 void
 process_title(const char *fmt, ...)
 {
-	char title[512];
+	char title[TITLE_ROOM];
 	va_list ap;
+	size_t n;
 
+	n = (size_t)snprintf(title, sizeof title, "bennu: ");
 	va_start(ap, fmt);
-	vsnprintf(title, sizeof title, fmt, ap);
+	vsnprintf(title + n, sizeof title - n, fmt, ap);
 	va_end(ap);
 	/* A client's topic may hold anything; ps is read by people. */
 	for (char *c = title; *c != '\0'; c++)
 		if ((unsigned char)*c < 0x20 || *c == 0x7f)
 			*c = '?';
-	setproctitle("-bennu: %s", title);
+	if (title_size == 0)
+		return;
+	memset(title_area, 0, title_size);
+	n = strnlen(title, title_size - 1);
+	memcpy(title_area, title, n);
 }
 
 static void

@@ -13,15 +13,16 @@
  * What a new process is. process_fork is the only caller of fork(2).
  *
  * The child keeps stdin, stdout, stderr and the given descriptors, which it
- * finds at PROCESS_FD, PROCESS_FD + 1, ... in this order (-1 leaves a hole); all
- * others are closed, because an inherited descriptor hides a death. No signal
- * is handled in it; SIGINT is ignored (a terminal sends it to the whole group,
- * and it is the supervisor that stops the tree); SIGTERM stays blocked until
- * the role listens to it (reaper_new, process_catch_term), so that none is lost
- * in between. It gets SIGTERM when its parent dies. Its stack canary is its own.
+ * finds at PROCESS_FD, PROCESS_FD + 1, ... in this order (-1 leaves a hole);
+ * all others are closed, because an inherited descriptor hides a death. No
+ * signal is handled in it; SIGINT is ignored (a terminal sends it to the whole
+ * group, and it is the supervisor that stops the tree); SIGTERM stays blocked
+ * until the role listens to it (reaper_new, process_catch_term), so that none
+ * is lost in between. It gets SIGTERM when its parent dies. Its stack canary is
+ * its own.
  */
-#define PROCESS_FD       3
-#define PROCESS_FDS_MAX  8
+#define PROCESS_FD      3
+#define PROCESS_FDS_MAX 8
 
 struct process_spec {
 	const char *name; /* what htop and pstree show: at most 15 bytes */
@@ -44,14 +45,14 @@ pid_t process_fork(const struct process_spec *);
 void process_init(int argc, char **argv, char **envp);
 
 /* What ps shows: "bennu: " and this. Truncated to the room there is. */
-void process_title(const char *, ...)
-    __attribute__((__format__(printf, 1, 2)));
+void process_title(const char *, ...) __attribute__((__format__(printf, 1, 2)));
 
 /*
  * For leaves (channels, endpoints): SIGTERM asks them to end. The handler sets
- * the flag, shuts fd down for reading, so that whoever waits for it wakes up (no
- * race with poll(2)), and sets alarm(2), so that a loop in an author's code ends
- * too. shutdown in ms, rounded up to s, at least 1; SHUTDOWN_INFINITY: no alarm.
+ * the flag, shuts fd down for reading, so that whoever waits for it wakes up
+ * (no race with poll(2)), and sets alarm(2), so that a loop in an author's code
+ * ends too. shutdown in ms, rounded up to s, at least 1; SHUTDOWN_INFINITY: no
+ * alarm.
  */
 void process_catch_term(int fd, int shutdown_ms);
 bool process_term_caught(void);

@@ -11,9 +11,9 @@
 #include "common/message.h"
 
 /* The functions of a tree, static to a file. */
-#define TREE_GENERATE(name, type, entry, compare)                         \
-	RB_GENERATE_INTERNAL(name, type, entry, compare,                  \
-	    __attribute__((__unused__)) static)
+#define TREE_GENERATE(name, type, entry, compare) \
+	RB_GENERATE_INTERNAL(                     \
+	    name, type, entry, compare, __attribute__((__unused__)) static)
 
 /* By bytes; names may hold NULs. */
 static inline int

@@ -19,7 +19,7 @@
 #include "common/xmalloc.h"
 #include "pubsub/client.h"
 
-#define RETRY_MIN 10   /* ms between tries to connect, doubling */
+#define RETRY_MIN 10 /* ms between tries to connect, doubling */
 #define RETRY_MAX 1000
 
 /* Somebody who waits for a confirmation. */
@@ -38,7 +38,7 @@ struct request {
 
 struct topic {
 	struct text name;
-	unsigned wanted; /* how many want it */
+	unsigned wanted;                 /* how many want it */
 	STAILQ_HEAD(, request) requests; /* that are not confirmed yet */
 	RB_ENTRY(topic) entry;
 };
@@ -112,8 +112,8 @@ topic_free_if_idle(struct pubsub_client *client, struct topic *topic)
 /* ---- to the worker ---- */
 
 static void
-send_request(struct pubsub_client *client, const struct topic *topic,
-    bool subscribe)
+send_request(
+    struct pubsub_client *client, const struct topic *topic, bool subscribe)
 {
 	struct envelope_writer writer = { 0 };
 
@@ -154,11 +154,11 @@ renew(struct pubsub_client *client)
 			STAILQ_INIT(&request->waiters);
 			STAILQ_INSERT_TAIL(&topic->requests, request, entry);
 		}
-		STAILQ_FOREACH (request, &topic->requests, entry)
-			send_request(client, topic, request->subscribe);
+		STAILQ_FOREACH(request, &topic->requests, entry)
+		send_request(client, topic, request->subscribe);
 	}
-	STAILQ_FOREACH (publish, &client->publishes, entry)
-		send_publish(client, publish);
+	STAILQ_FOREACH(publish, &client->publishes, entry)
+	send_publish(client, publish);
 }
 
 static void on_envelope(struct mailbox *, struct envelope *, void *);
@@ -191,15 +191,14 @@ client_connect(struct pubsub_client *client)
 	memcpy(address.sun_path, client->path, strlen(client->path));
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd == -1) {
-		log_warn("pubsub: socket; next try in %d ms",
-		    client->retry_ms);
+		log_warn("pubsub: socket; next try in %d ms", client->retry_ms);
 		retry_later(client);
 		return;
 	}
 	if (connect(fd, (struct sockaddr *)&address, sizeof address) == -1) {
 		if (errno != EAGAIN)
-			log_warn("pubsub: %s; next try in %d ms",
-			    client->path, client->retry_ms);
+			log_warn("pubsub: %s; next try in %d ms", client->path,
+			    client->retry_ms);
 		close(fd);
 		retry_later(client);
 		return;
@@ -244,8 +243,8 @@ tell_confirmed(int fd, short what, void *arg)
 }
 
 static bool
-on_confirmed(struct pubsub_client *client, struct envelope *envelope,
-    bool subscribe)
+on_confirmed(
+    struct pubsub_client *client, struct envelope *envelope, bool subscribe)
 {
 	struct topic *topic;
 	struct request *request;
@@ -424,11 +423,10 @@ request(struct pubsub_client *client, struct topic *topic, bool subscribe,
 
 /* Nothing to ask for: it waits behind the last request, or is told soon. */
 static void
-ride_along(struct pubsub_client *client, struct topic *topic,
-    struct waiter *waiter)
+ride_along(
+    struct pubsub_client *client, struct topic *topic, struct waiter *waiter)
 {
-	struct request *last =
-	    STAILQ_LAST(&topic->requests, request, entry);
+	struct request *last = STAILQ_LAST(&topic->requests, request, entry);
 
 	if (last != NULL) {
 		STAILQ_INSERT_TAIL(&last->waiters, waiter, entry);
@@ -473,13 +471,13 @@ pubsub_publish(struct pubsub_client *client, const struct broadcast *broadcast)
 	connect_if_needed(client);
 	publish->number = ++client->last_number;
 	envelope_put_u64(&publish->body, publish->number);
-	envelope_put_data(&publish->body, broadcast->topic.data,
-	    broadcast->topic.size);
-	envelope_put_data(&publish->body, broadcast->event.data,
-	    broadcast->event.size);
+	envelope_put_data(
+	    &publish->body, broadcast->topic.data, broadcast->topic.size);
+	envelope_put_data(
+	    &publish->body, broadcast->event.data, broadcast->event.size);
 	envelope_put_u32(&publish->body, broadcast->kind);
-	envelope_put_data(&publish->body, broadcast->payload.data,
-	    broadcast->payload.size);
+	envelope_put_data(
+	    &publish->body, broadcast->payload.data, broadcast->payload.size);
 	STAILQ_INSERT_TAIL(&client->publishes, publish, entry);
 	client->unaccepted += publish->body.size;
 	if (client->mailbox != NULL)

@@ -2,10 +2,10 @@
  * client.h - a process's way to pubsub: subscribe, publish, and what comes.
  *
  * The connection is made when it is first needed. When the worker dies it is
- * made again, subscriptions are renewed and publishes that were not accepted are
- * sent again: the user of this notices nothing but a pause. (The worker that
- * dies in the middle of a fan-out makes that broadcast come twice to some; the
- * journal of ARCHITECTURE.md will end this.)
+ * made again, subscriptions are renewed and publishes that were not accepted
+ * are sent again: the user of this notices nothing but a pause. (The worker
+ * that dies in the middle of a fan-out makes that broadcast come twice to some;
+ * the journal of ARCHITECTURE.md will end this.)
  */
 #ifndef CLIENT_H
 #define CLIENT_H

@@ -131,8 +131,8 @@ peer_free(struct peer *peer)
 /* ---- messages ---- */
 
 static void
-confirm(struct peer *peer, enum envelope_type type, const char *topic,
-    size_t size)
+confirm(
+    struct peer *peer, enum envelope_type type, const char *topic, size_t size)
 {
 	struct envelope_writer writer = { 0 };
 
@@ -203,8 +203,7 @@ deliver(struct topic *topic, const struct peer *from, const uint8_t *fields,
 			continue;
 		}
 		envelope_put_raw(&writer, fields, size);
-		mailbox_send(
-		    sub->peer->mailbox, ENVELOPE_PS_DELIVER, &writer);
+		mailbox_send(sub->peer->mailbox, ENVELOPE_PS_DELIVER, &writer);
 	}
 	if (overrun != NULL)
 		peer_free(overrun);
@@ -308,8 +307,8 @@ on_connect(int fd, short what, void *arg)
 	int peer;
 
 	(void)what;
-	while ((peer = accept4(fd, NULL, NULL,
-		    SOCK_NONBLOCK | SOCK_CLOEXEC)) != -1)
+	while ((peer = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) !=
+	    -1)
 		peer_new(pubsub, peer);
 	if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED)
 		return;
@@ -331,6 +330,13 @@ on_supervisor(struct mailbox *mailbox, struct envelope *envelope, void *arg)
 }
 
 static void
+on_died(pid_t pid, int status, void *arg)
+{
+	(void)arg;
+	log_warnx("a child that it never had: %d, status %d", (int)pid, status);
+}
+
+static void
 on_signal(const struct signalfd_siginfo *info, void *arg)
 {
 	(void)arg;
@@ -343,6 +349,7 @@ pubsub_run(void *arg)
 {
 	static const int signals[] = { SIGTERM, 0 };
 	static const struct reaper_callbacks callbacks = {
+		.died = on_died,
 		.signalled = on_signal,
 	};
 	struct pubsub pubsub = { .start = arg };
@@ -362,8 +369,8 @@ pubsub_run(void *arg)
 	    EV_READ | EV_PERSIST, on_connect, &pubsub);
 	pubsub.retry_event = event_new(pubsub.base, -1, 0, on_retry, &pubsub);
 	event_add(pubsub.listen_event, NULL);
-	pubsub.supervisor =
-	    mailbox_new(PUBSUB_FD_MAILBOX, on_supervisor, &pubsub);
+	pubsub.supervisor = mailbox_new(
+	    PUBSUB_FD_MAILBOX, on_supervisor, &pubsub);
 	mailbox_attach(pubsub.supervisor, pubsub.base);
 	mailbox_send(pubsub.supervisor, ENVELOPE_STARTED, NULL);
 	event_base_dispatch(pubsub.base);

@@ -4,8 +4,8 @@
  *
  * One worker, so far; each transport that has joined a topic holds a mailbox to
  * it. Subscriptions belong to connections: the transport itself knows which of
- * its channels they are for, and delivers a broadcast of its own channels to its
- * own client, so that the worker leaves the sender's connection out.
+ * its channels they are for, and delivers a broadcast of its own channels to
+ * its own client, so that the worker leaves the sender's connection out.
  */
 #ifndef PUBSUB_H
 #define PUBSUB_H

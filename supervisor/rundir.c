@@ -1,0 +1,120 @@
+/*
+ * rundir.c - see rundir.h.
+ */
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/xmalloc.h"
+#include "supervisor/rundir.h"
+
+/* Room for the longest name that is made below the directory. */
+#define NAME_ROOM (sizeof "/pubsub-99999.sock")
+
+static char *
+default_path(const char *name)
+{
+	const char *runtime = getenv("XDG_RUNTIME_DIR");
+
+	if (runtime != NULL && *runtime == '/')
+		return xasprintf("%s/bennu-%s", runtime, name);
+	if (geteuid() == 0)
+		return xasprintf("/run/bennu-%s", name);
+	return xasprintf("/tmp/bennu-%d-%s", (int)geteuid(), name);
+}
+
+/* In a directory that others may write to, only our own one will do. */
+static char *
+make_directory(const char *path, uid_t uid, gid_t gid)
+{
+	struct stat st;
+
+	if (mkdir(path, 0700) == -1 && errno != EEXIST)
+		return xasprintf("run directory %s: %s; -r names another one",
+		    path, strerror(errno));
+	if (lstat(path, &st) == -1)
+		return xasprintf("run directory %s: %s", path, strerror(errno));
+	if (!S_ISDIR(st.st_mode) ||
+	    (st.st_uid != geteuid() && st.st_uid != uid))
+		return xasprintf("run directory %s is not ours; -r names "
+				 "another one",
+		    path);
+	if (chown(path, uid, gid) == -1 || chmod(path, 0700) == -1)
+		return xasprintf("run directory %s: %s", path, strerror(errno));
+	return NULL;
+}
+
+/* Held until the process ends; the kernel lets go of it then, however. */
+static char *
+lock_directory(const char *path)
+{
+	char *file = xasprintf("%s/lock", path), *error = NULL;
+	int fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	if (fd == -1)
+		error = xasprintf("%s: %s", file, strerror(errno));
+	else if (flock(fd, LOCK_EX | LOCK_NB) == -1)
+		error = xasprintf("another supervisor runs in %s; stop it, or "
+				  "name another run directory with -r",
+		    path);
+	if (error != NULL && fd != -1)
+		close(fd);
+	free(file);
+	return error;
+}
+
+char *
+rundir_make(
+    const char *path, const char *name, uid_t uid, gid_t gid, char **error)
+{
+	char *dir = path != NULL ? xstrdup(path) : default_path(name);
+	struct sockaddr_un address;
+
+	*error = NULL;
+	if (strlen(dir) + NAME_ROOM > sizeof address.sun_path)
+		*error = xasprintf("run directory %s: the path is too long for "
+				   "sockets (at most %zu bytes)",
+		    dir, sizeof address.sun_path - NAME_ROOM);
+	if (*error == NULL)
+		*error = make_directory(dir, uid, gid);
+	if (*error == NULL)
+		*error = lock_directory(dir);
+	if (*error == NULL)
+		return dir;
+	free(dir);
+	return NULL;
+}
+
+int
+rundir_listen(const char *path, uid_t uid, gid_t gid)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	mode_t mask;
+	int fd, failed;
+
+	if (strlen(path) >= sizeof address.sun_path) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	memcpy(address.sun_path, path, strlen(path));
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd == -1)
+		return -1;
+	unlink(path); /* of a server that was killed: we hold the lock */
+	mask = umask(0177);
+	failed = bind(fd, (struct sockaddr *)&address, sizeof address);
+	umask(mask);
+	if (failed == 0 && chown(path, uid, gid) == 0 && listen(fd, 4096) == 0)
+		return fd;
+	failed = errno;
+	close(fd);
+	errno = failed;
+	return -1;
+}

@@ -1,0 +1,22 @@
+/*
+ * rundir.h - the run directory: where the sockets of one server lie, and the
+ * lock that keeps a second one out.
+ */
+#ifndef RUNDIR_H
+#define RUNDIR_H
+
+#include <sys/types.h>
+
+/*
+ * Makes the directory (0700, for uid and gid) and locks it for the life of the
+ * process. path NULL: bennu-<name> in the runtime directory, which is
+ * $XDG_RUNTIME_DIR, /run for root, else one of our own below /tmp. Returns the
+ * path, malloc'd; NULL with *error (malloc'd).
+ */
+char *rundir_make(
+    const char *path, const char *name, uid_t, gid_t, char **error);
+
+/* A listening stream socket, 0600, in the directory; -1, errno. */
+int rundir_listen(const char *path, uid_t, gid_t);
+
+#endif /* RUNDIR_H */

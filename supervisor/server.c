@@ -1,0 +1,708 @@
+/*
+ * server.c - see server.h. The tree:
+ *
+ *   supervisor
+ *   +- pubsub 1            permanent, one_for_one
+ *   +- transport #1 ...    temporary, one for each connection
+ */
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <malloc.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/exit.h"
+#include "common/log.h"
+#include "common/mailbox.h"
+#include "common/process.h"
+#include "common/reaper.h"
+#include "common/supervise.h"
+#include "common/xmalloc.h"
+#include "pubsub/pubsub.h"
+#include "supervisor/connections.h"
+#include "supervisor/limits.h"
+#include "supervisor/listener.h"
+#include "supervisor/rundir.h"
+#include "supervisor/server.h"
+#include "supervisor/systemd.h"
+#include "transport/transport.h"
+#include "transport/tree.h"
+
+#define PERMANENT_INTENSITY 10 /* restarts of one of ours in ... */
+#define PERMANENT_PERIOD    10 /* s; then it pauses longer each time */
+#define SYSTEMD_FDS_MAX     16
+#define REQUESTS_PER_TURN   16
+#define FORK_PAUSE          250 /* ms without accepting when fork fails */
+#define TOKEN_BYTES         16
+
+/* A pubsub worker, as the supervisor sees it. */
+struct worker {
+	struct server *server;
+	struct pubsub_start start;
+	char *path;
+	int listen_fd; /* stays open while the worker is being restarted */
+	char id[32];
+	struct mailbox *mailbox;
+};
+
+struct server {
+	const struct config *config;
+	struct event_base *base;
+	struct reaper *reaper;
+	struct listeners *listeners;
+	struct limits *limits;
+	struct connections *connections;
+	char *run_directory;
+	char *kill_token; /* in a page of its own; NULL: no such route */
+	int static_fd;
+	int requests[2]; /* ours, and the one that transports inherit */
+	struct event *request_event;
+	struct worker *workers;
+	unsigned nworkers;
+	struct supervisor *permanent;
+	struct supervisor *transports;
+	uid_t uid;
+	gid_t gid;
+	bool stopping;
+	int status;
+};
+
+/* ---- pubsub workers ---- */
+
+static void
+on_worker_envelope(
+    struct mailbox *mailbox, struct envelope *envelope, void *arg)
+{
+	struct child *child = arg;
+	struct worker *worker = child_arg(child);
+
+	if (envelope != NULL && envelope->type == ENVELOPE_STARTED) {
+		child_ready(child);
+		return;
+	}
+	if (envelope != NULL)
+		log_warnx("%s sent an envelope %s; killed", worker->id,
+		    envelope_name(envelope->type));
+	/* At the end of file it is dead already, or as good as that. */
+	child_kill(child);
+	mailbox_pause(mailbox);
+}
+
+static pid_t
+worker_fork(struct child *child, void *arg)
+{
+	struct worker *worker = arg;
+	struct process_spec spec = {
+		.name = "pubsub",
+		.run = pubsub_run,
+		.arg = &worker->start,
+		.nfds = PUBSUB_NFDS,
+	};
+	int fds[2], saved;
+	pid_t pid;
+
+	if (mailbox_pair(fds) == -1)
+		return -1;
+	spec.fds[PUBSUB_FD_LISTEN - PROCESS_FD] = worker->listen_fd;
+	spec.fds[PUBSUB_FD_MAILBOX - PROCESS_FD] = fds[1];
+	pid = process_fork(&spec);
+	saved = errno;
+	close(fds[1]);
+	if (pid == -1) {
+		close(fds[0]);
+		errno = saved;
+		return -1;
+	}
+	worker->mailbox = mailbox_new(fds[0], on_worker_envelope, child);
+	mailbox_attach(worker->mailbox, worker->server->base);
+	return pid;
+}
+
+static void
+on_worker_died(struct supervisor *sup, struct child *child,
+    const struct obituary *obituary, void *arg)
+{
+	struct worker *worker = child_arg(child);
+
+	(void)sup;
+	(void)obituary;
+	(void)arg;
+	mailbox_free(worker->mailbox);
+	worker->mailbox = NULL;
+}
+
+static void
+open_workers(struct server *server)
+{
+	server->nworkers = 1;
+	server->workers = xcalloc(server->nworkers, sizeof *server->workers);
+	for (unsigned i = 0; i < server->nworkers; i++) {
+		struct worker *worker = &server->workers[i];
+
+		worker->server = server;
+		worker->start.number = i + 1;
+		/* Far above a client's own bound: see pubsub.c. */
+		worker->start.backlog_max = server->config->backlog_max * 8;
+		snprintf(worker->id, sizeof worker->id, "pubsub %u", i + 1);
+		worker->path = xasprintf(
+		    "%s/pubsub-%u.sock", server->run_directory, i + 1);
+		worker->listen_fd = rundir_listen(
+		    worker->path, server->uid, server->gid);
+		if (worker->listen_fd == -1)
+			fatal("%s", worker->path);
+	}
+}
+
+/* ---- transports ---- */
+
+/* The kernel's copy of the stack is all that the child gets of a connection. */
+static pid_t
+transport_fork(struct child *child, void *arg)
+{
+	struct connection *connection = arg;
+	struct server *server = connection->server;
+	char peer[sizeof connection->peer];
+	struct transport_start start = {
+		.config = server->config,
+		.connection = connection->number,
+		.peer = peer,
+		.pubsub_path = server->workers[0].path,
+		.kill_token = server->kill_token,
+		.supervisor = getpid(),
+	};
+	struct process_spec spec = {
+		.name = "transport",
+		.run = transport_run,
+		.arg = &start,
+		.nfds = TRANSPORT_NFDS,
+		.leads_group = true,
+	};
+
+	memcpy(peer, connection->peer, sizeof peer);
+	spec.fds[TRANSPORT_FD_CLIENT - PROCESS_FD] = connection->fd;
+	spec.fds[TRANSPORT_FD_REQUESTS - PROCESS_FD] = server->requests[1];
+	spec.fds[TRANSPORT_FD_STATIC - PROCESS_FD] = server->static_fd;
+	connection->child = child;
+	return process_fork(&spec);
+}
+
+static void
+describe_transport(struct child *child, char *buf, size_t size, void *arg)
+{
+	const struct connection *connection = child_arg(child);
+
+	(void)arg;
+	snprintf(buf, size, ", #%llu %s",
+	    (unsigned long long)connection->number, connection->peer);
+}
+
+static void
+forget_connection(struct server *server, struct connection *connection)
+{
+	limits_release(server->limits, &connection->key);
+	connections_remove(server->connections, connection);
+}
+
+static void
+on_transport_died(struct supervisor *sup, struct child *child,
+    const struct obituary *obituary, void *arg)
+{
+	struct server *server = arg;
+	struct connection *connection = child_arg(child);
+
+	(void)sup;
+	if (obituary->pid != -1 && limits_is_crash(obituary->status))
+		limits_crashed(
+		    server->limits, &connection->key, monotonic_ms());
+	forget_connection(server, connection);
+}
+
+/* A constant answer to a request that nobody reads. */
+static void
+refuse(int fd)
+{
+	static const char busy[] = "HTTP/1.1 503 Service Unavailable\r\n"
+				   "Retry-After: 1\r\n"
+				   "Content-Length: 0\r\n"
+				   "Connection: close\r\n\r\n";
+
+	/* What was sent is thrown away unread: else the close is a reset,
+	 * which may overtake the answer. */
+	recv(fd, NULL, 64 * 1024, MSG_TRUNC | MSG_DONTWAIT);
+	if (send(fd, busy, sizeof busy - 1, MSG_DONTWAIT | MSG_NOSIGNAL) == -1)
+		log_debug("refused without a word");
+	close(fd);
+}
+
+static void
+on_accept(int fd, const struct sockaddr *address, socklen_t size,
+    const char *peer, void *arg)
+{
+	static const struct child_spec transport = {
+		.id = "transport",
+		.start = transport_fork,
+		.restart = RESTART_TEMPORARY,
+	};
+	struct server *server = arg;
+	struct limits_key key = limits_key(address, size);
+	struct child_spec spec = transport;
+	struct connection *connection;
+
+	if (limits_admit(server->limits, &key, monotonic_ms()) != LIMITS_OK) {
+		refuse(fd);
+		return;
+	}
+	connection = connections_add(server->connections);
+	if (connection == NULL) {
+		limits_release(server->limits, &key);
+		refuse(fd);
+		return;
+	}
+	connection->server = server;
+	connection->key = key;
+	connection->fd = fd;
+	snprintf(connection->peer, sizeof connection->peer, "%s", peer);
+	spec.arg = connection;
+	spec.shutdown = (int)server->config->shutdown;
+	if (supervisor_start_child(server->transports, &spec) != NULL) {
+		close(fd);
+		connection->fd = -1;
+		return;
+	}
+	log_warn(
+	    "no transport for %s; accepting again in %d ms", peer, FORK_PAUSE);
+	refuse(fd);
+	forget_connection(server, connection);
+	listeners_pause(server->listeners, FORK_PAUSE);
+}
+
+/* ---- requests of transports ---- */
+
+static void
+kill_transport(struct server *server, uint64_t number)
+{
+	struct connection *connection = connections_find(
+	    server->connections, number);
+
+	if (connection == NULL)
+		return;
+	log_info("kill -9 of transport #%llu, asked for over HTTP",
+	    (unsigned long long)number);
+	child_kill(connection->child);
+}
+
+/* Only a channel's parent knows its pid for sure: it is told the number. */
+static void
+kill_channel(struct server *server, uint64_t number, uint32_t channel)
+{
+	struct connection *connection = connections_find(
+	    server->connections, number);
+	union sigval value = { .sival_int = (int)channel };
+
+	if (connection == NULL || child_pid(connection->child) == -1)
+		return;
+	log_info("kill -9 of channel #%llu.%u, asked for over HTTP",
+	    (unsigned long long)number, channel);
+	if (sigqueue(child_pid(connection->child), TRANSPORT_SIGNAL_KILL,
+		value) == -1)
+		log_warn("sigqueue");
+}
+
+static void
+kill_worker(struct child *child, void *arg)
+{
+	const struct worker *worker = child_arg(child);
+
+	if (worker->start.number != *(uint32_t *)arg)
+		return;
+	log_info("kill -9 of %s, asked for over HTTP", worker->id);
+	child_kill(child);
+}
+
+static void
+on_request(int fd, short what, void *arg)
+{
+	struct server *server = arg;
+	struct transport_request request;
+
+	(void)what;
+	for (int i = 0; i < REQUESTS_PER_TURN; i++) {
+		ssize_t n = recv(fd, &request, sizeof request, MSG_DONTWAIT);
+
+		if (n == -1)
+			return;
+		/* A transport that was taken over may send anything. */
+		if (n != sizeof request || server->kill_token == NULL)
+			continue;
+		if (request.kind == REQUEST_KILL_TRANSPORT)
+			kill_transport(server, request.connection);
+		else if (request.kind == REQUEST_KILL_CHANNEL)
+			kill_channel(
+			    server, request.connection, request.number);
+		else if (request.kind == REQUEST_KILL_PUBSUB)
+			supervisor_which_children(
+			    server->permanent, kill_worker, &request.number);
+	}
+}
+
+/* ---- stop ---- */
+
+/* Channels of transports that had to be killed fell to us. */
+static void
+kill_orphans(void)
+{
+	char *pids = tree_children(getpid()), *at = pids, *end;
+	long pid;
+
+	while ((pid = strtol(at, &end, 10)) > 0 && end != at) {
+		kill((pid_t)pid, SIGKILL);
+		at = end;
+	}
+	free(pids);
+	while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
+		;
+}
+
+static void
+on_permanent_stopped(struct supervisor *sup, void *arg)
+{
+	struct server *server = arg;
+
+	(void)sup;
+	event_base_loopbreak(server->base);
+}
+
+static void
+on_transports_stopped(struct supervisor *sup, void *arg)
+{
+	struct server *server = arg;
+
+	(void)sup;
+	supervisor_stop(server->permanent, on_permanent_stopped, server);
+}
+
+static void
+stop(struct server *server, const char *why)
+{
+	if (server->stopping)
+		return;
+	server->stopping = true;
+	log_info("%s: stopping", why);
+	systemd_notify("STOPPING=1");
+	listeners_stop(server->listeners);
+	supervisor_stop(server->transports, on_transports_stopped, server);
+}
+
+/* ---- start ---- */
+
+static void
+on_gave_up(struct supervisor *sup, void *arg)
+{
+	struct server *server = arg;
+
+	(void)sup;
+	server->status = EXIT_START;
+	event_base_loopbreak(server->base);
+}
+
+static void
+on_booted(struct supervisor *sup, void *arg)
+{
+	struct server *server = arg;
+
+	(void)sup;
+	if (server->stopping)
+		return;
+	listeners_start(server->listeners, server->base, on_accept, server);
+	for (size_t i = 0; i < listeners_count(server->listeners); i++) {
+		const char *address = listeners_address(server->listeners, i);
+
+		if (strncmp(address, "unix:", 5) == 0)
+			log_info("listening on %s", address);
+		else if (server->kill_token != NULL)
+			log_info("listening on http://%s/#token=%s", address,
+			    server->kill_token);
+		else
+			log_info("listening on http://%s/", address);
+	}
+	systemd_notify("READY=1");
+}
+
+static void
+on_died(pid_t pid, int status, void *arg)
+{
+	struct server *server = arg;
+
+	if (!supervisor_reap(server->transports, pid, status) &&
+	    !supervisor_reap(server->permanent, pid, status))
+		log_debug("orphan %d reaped", (int)pid);
+}
+
+static void
+on_signal(const struct signalfd_siginfo *info, void *arg)
+{
+	stop(arg, strsignal((int)info->ssi_signo));
+}
+
+static void
+try_transport(struct child *child, void *arg)
+{
+	if (child_pid(child) != -1)
+		reaper_try(arg, child_pid(child));
+}
+
+/* So many died at once that own pids are cheaper than the kernel's walk. */
+static void
+on_sweep(struct reaper *reaper, void *arg)
+{
+	struct server *server = arg;
+
+	supervisor_which_children(server->transports, try_transport, reaper);
+}
+
+static void
+start_supervisors(struct server *server)
+{
+	const struct supervisor_flags permanent = {
+		.name = "bennu_sup",
+		.strategy = ONE_FOR_ONE,
+		.scope = INTENSITY_PER_CHILD,
+		.escalation = ESCALATE_BACK_OFF,
+	};
+	const struct supervisor_flags transports = {
+		.name = "transport_sup",
+		.strategy = DYNAMIC,
+		.max_children = server->config->max_connections,
+		.quiet = true,
+	};
+	static const struct supervisor_callbacks on_permanent = {
+		.died = on_worker_died,
+		.booted = on_booted,
+		.gave_up = on_gave_up,
+	};
+	static const struct supervisor_callbacks on_transports = {
+		.died = on_transport_died,
+	};
+	struct child_spec *specs = xcalloc(server->nworkers, sizeof *specs);
+
+	for (unsigned i = 0; i < server->nworkers; i++)
+		specs[i] = (struct child_spec){
+			.id = server->workers[i].id,
+			.start = worker_fork,
+			.arg = &server->workers[i],
+			.restart = RESTART_PERMANENT,
+			.shutdown = SHUTDOWN_DEFAULT,
+			.start_limit = START_LIMIT_DEFAULT,
+			.intensity = PERMANENT_INTENSITY,
+			.period = PERMANENT_PERIOD,
+		};
+	server->transports = supervisor_start(
+	    server->base, &transports, &on_transports, server, NULL, 0);
+	server->permanent = supervisor_start(server->base, &permanent,
+	    &on_permanent, server, specs, server->nworkers);
+	if (server->transports == NULL || server->permanent == NULL)
+		fatal("supervisors");
+	supervisor_describe(server->transports, describe_transport);
+	free(specs);
+}
+
+static void
+open_listeners(struct server *server)
+{
+	const struct config *config = server->config;
+	int fds[SYSTEMD_FDS_MAX], n;
+	char *error;
+
+	n = systemd_listen_fds(fds, SYSTEMD_FDS_MAX);
+	if (n == -1)
+		_exit(EXIT_START);
+	/* What systemd has opened takes the place of the configured ones. */
+	server->listeners = listeners_open(
+	    config->listen, n > 0 ? 0 : config->nlisten, &error);
+	for (int i = 0; server->listeners != NULL && i < n; i++)
+		if (listeners_adopt(server->listeners, fds[i], &error) == -1)
+			fatalx("%s", error);
+	if (server->listeners == NULL) {
+		log_warnx("%s", error);
+		_exit(EXIT_START);
+	}
+	if (listeners_count(server->listeners) == 0)
+		fatalx("nothing to listen on");
+}
+
+/* What the run directory is called by: the first listener's port. */
+static const char *
+server_name(const struct server *server)
+{
+	const char *address = listeners_address(server->listeners, 0);
+	const char *colon = strrchr(address, ':');
+
+	if (strncmp(address, "unix:", 5) == 0 || colon == NULL)
+		return "unix";
+	return colon + 1;
+}
+
+/* Who we shall be: looked up while we still may change it. */
+static void
+find_user(struct server *server)
+{
+	const char *name = server->config->user;
+	const struct passwd *user;
+
+	server->uid = geteuid();
+	server->gid = getegid();
+	if (name == NULL || server->uid != 0)
+		return;
+	user = getpwnam(name);
+	if (user == NULL) {
+		log_warnx("user '%s' does not exist; create it or change "
+			  "server.user",
+		    name);
+		_exit(EXIT_START);
+	}
+	server->uid = user->pw_uid;
+	server->gid = user->pw_gid;
+}
+
+static void
+drop_privileges(const struct server *server)
+{
+	if (server->uid == geteuid())
+		return;
+	if (initgroups(server->config->user, server->gid) == -1 ||
+	    setresgid(server->gid, server->gid, server->gid) == -1 ||
+	    setresuid(server->uid, server->uid, server->uid) == -1)
+		fatal("becoming user %s", server->config->user);
+	log_info("running as user %s", server->config->user);
+}
+
+/*
+ * The token of the kill route, in a page that transports keep from their
+ * children, and in a file that only this user reads.
+ */
+static void
+make_token(struct server *server)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	unsigned char random[TOKEN_BYTES];
+	char *token, *path;
+	int fd;
+
+	if (!server->config->tree)
+		return;
+	token = mmap(NULL, page, PROT_READ | PROT_WRITE,
+	    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (token == MAP_FAILED)
+		fatal("token");
+	arc4random_buf(random, sizeof random);
+	for (size_t i = 0; i < sizeof random; i++)
+		snprintf(token + 2 * i, 3, "%02x", random[i]);
+	server->kill_token = token;
+
+	path = xasprintf("%s/token", server->run_directory);
+	unlink(path);
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd == -1 || write(fd, token, strlen(token)) == -1 ||
+	    fchown(fd, server->uid, server->gid) == -1)
+		fatal("%s", path);
+	close(fd);
+	free(path);
+}
+
+static void
+open_static(struct server *server)
+{
+	const char *directory = server->config->static_directory;
+
+	server->static_fd = -1;
+	if (directory == NULL)
+		return;
+	server->static_fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (server->static_fd == -1) {
+		log_warn("endpoint.static %s; build it, or name another "
+			 "directory",
+		    directory);
+		_exit(EXIT_START);
+	}
+}
+
+static void
+open_all(struct server *server)
+{
+	char *error;
+
+	find_user(server);
+	open_listeners(server);
+	server->run_directory = rundir_make(server->config->run_directory,
+	    server_name(server), server->uid, server->gid, &error);
+	if (server->run_directory == NULL) {
+		log_warnx("%s", error);
+		_exit(EXIT_START);
+	}
+	open_static(server);
+	make_token(server);
+	open_workers(server);
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK,
+		0, server->requests) == -1)
+		fatal("socketpair");
+	drop_privileges(server);
+}
+
+/* What may be needed by any worker is there before the first fork. */
+static void
+prepare(struct server *server)
+{
+	static const int signals[] = { SIGTERM, SIGINT, SIGHUP, 0 };
+	static const struct reaper_callbacks callbacks = {
+		.died = on_died,
+		.signalled = on_signal,
+		.sweep = on_sweep,
+	};
+
+	if (prctl(PR_SET_CHILD_SUBREAPER, 1) == -1)
+		fatal("PR_SET_CHILD_SUBREAPER");
+	prctl(PR_SET_DUMPABLE, 0);
+	server->base = event_base_new();
+	if (server->base == NULL)
+		fatalx("event_base_new");
+	server->reaper = reaper_new(server->base, signals, &callbacks, server);
+	if (server->reaper == NULL)
+		fatal("signals");
+	server->limits = limits_new(server->config);
+	server->connections = connections_new(server->config->max_connections);
+	if (server->limits == NULL || server->connections == NULL)
+		fatal("tables of %u connections",
+		    server->config->max_connections);
+	server->request_event = event_new(server->base, server->requests[0],
+	    EV_READ | EV_PERSIST, on_request, server);
+	event_add(server->request_event, NULL);
+	malloc_trim(0);
+}
+
+int
+server_run(const struct config *config)
+{
+	struct server server = { .config = config };
+
+	log_init("bennu");
+	open_all(&server);
+	process_title("supervisor %s", listeners_address(server.listeners, 0));
+	prepare(&server);
+	start_supervisors(&server);
+	event_base_dispatch(server.base);
+	listeners_stop(server.listeners);
+	kill_orphans();
+	log_info("stopped");
+	return server.status;
+}

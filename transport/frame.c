@@ -1,0 +1,181 @@
+/*
+ * frame.c - see frame.h. The layouts are those of PROTOCOL.md 2.1 and 2.2.
+ */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/xmalloc.h"
+#include "transport/frame.h"
+
+#define FIELD_MAX 255 /* bytes of a field of a binary frame */
+
+enum binary_kind {
+	BINARY_PUSH,
+	BINARY_REPLY,
+	BINARY_BROADCAST,
+};
+
+static struct json_buffer *
+begin(struct frame *frame, enum websocket_opcode opcode)
+{
+	frame->opcode = opcode;
+	frame->body.size = 0;
+	return &frame->body;
+}
+
+/* A ref as binary frames have it: the characters of a string, nothing for null,
+ * the text of everything else. */
+static struct text
+plain_ref(const char *ref)
+{
+	struct text text = { NULL, 0 };
+	struct json_span span;
+
+	if (ref == NULL)
+		return (struct text){ xstrdup(""), 0 };
+	span = json_scan_text(ref, strlen(ref));
+	if (span.kind == JSON_STRING)
+		text.data = json_decode_string(span, &text.size);
+	else if (span.kind == JSON_NULL)
+		text.data = xstrdup("");
+	else
+		text = (struct text){ xstrdup(ref), strlen(ref) };
+	return text;
+}
+
+/* kind, the sizes, the fields, the data. */
+static bool
+append_binary(struct frame *frame, enum binary_kind kind,
+    const struct text *const *fields, size_t n, const struct text *data)
+{
+	struct json_buffer *body = begin(frame, WEBSOCKET_BINARY);
+	char byte = (char)kind;
+
+	json_append(body, &byte, 1);
+	for (size_t i = 0; i < n; i++) {
+		if (fields[i]->size > FIELD_MAX)
+			return false;
+		byte = (char)(unsigned char)fields[i]->size;
+		json_append(body, &byte, 1);
+	}
+	for (size_t i = 0; i < n; i++)
+		json_append(body, fields[i]->data, fields[i]->size);
+	json_append(body, data->data, data->size);
+	return true;
+}
+
+bool
+frame_push(struct frame *frame, const char *join_ref, const struct text *topic,
+    const struct text *event, enum bennu_kind kind, const struct text *payload)
+{
+	struct text join;
+	bool fits;
+
+	if (kind == BENNU_JSON) {
+		message_append_push(begin(frame, WEBSOCKET_TEXT), join_ref,
+		    topic, event->data, event->size, payload->data,
+		    payload->size);
+		return true;
+	}
+	join = plain_ref(join_ref);
+	fits = append_binary(frame, BINARY_PUSH,
+	    (const struct text *const[]){ &join, topic, event }, 3, payload);
+	free(join.data);
+	return fits;
+}
+
+bool
+frame_broadcast(struct frame *frame, const struct text *topic,
+    const struct text *event, enum bennu_kind kind, const struct text *payload)
+{
+	if (kind == BENNU_JSON) {
+		message_append_push(begin(frame, WEBSOCKET_TEXT), NULL, topic,
+		    event->data, event->size, payload->data, payload->size);
+		return true;
+	}
+	return append_binary(frame, BINARY_BROADCAST,
+	    (const struct text *const[]){ topic, event }, 2, payload);
+}
+
+static bool
+append_binary_reply(struct frame *frame, const char *join_ref, const char *ref,
+    const struct text *topic, const struct text *status,
+    const struct text *response)
+{
+	struct text join = plain_ref(join_ref), plain = plain_ref(ref);
+	bool fits;
+
+	fits = append_binary(frame, BINARY_REPLY,
+	    (const struct text *const[]){ &join, &plain, topic, status }, 4,
+	    response);
+	free(join.data);
+	free(plain.data);
+	return fits;
+}
+
+bool
+frame_reply(struct frame *frame, const char *join_ref, const char *ref,
+    const struct text *topic, const struct text *status, enum bennu_kind kind,
+    const struct text *response)
+{
+	struct json_buffer topic_json = { 0 };
+
+	if (kind != BENNU_JSON)
+		return append_binary_reply(
+		    frame, join_ref, ref, topic, status, response);
+	json_append_string(&topic_json, topic->data, topic->size);
+	message_append_reply(begin(frame, WEBSOCKET_TEXT), join_ref, ref,
+	    topic_json.data, status->data, status->size, response->data,
+	    response->size);
+	json_buffer_free(&topic_json);
+	return true;
+}
+
+void
+frame_protocol_reply(struct frame *frame, const char *join_ref, const char *ref,
+    const char *topic_json, const char *status, const char *response)
+{
+	message_append_reply(begin(frame, WEBSOCKET_TEXT), join_ref, ref,
+	    topic_json, status, strlen(status), response, strlen(response));
+}
+
+void
+frame_end(struct frame *frame, const char *join_ref, const struct text *topic,
+    const char *event, const char *payload)
+{
+	message_append_end(
+	    begin(frame, WEBSOCKET_TEXT), join_ref, topic, event, payload);
+}
+
+bool
+frame_parse_binary(
+    struct message *msg, const char *data, size_t size, struct text *payload)
+{
+	const unsigned char *head = (const unsigned char *)data;
+	struct json_buffer text = { 0 };
+	size_t at = 5;
+	bool parsed;
+
+	if (size < at || head[0] != BINARY_PUSH ||
+	    size - at < (size_t)head[1] + head[2] + head[3] + head[4])
+		return false;
+	/* By way of the text form, so that one place makes a struct message
+	 * and refs have one spelling. */
+	json_append_text(&text, "[");
+	for (size_t i = 1; i <= 4; i++) {
+		if (!json_is_utf8(data + at, head[i])) {
+			json_buffer_free(&text);
+			return false;
+		}
+		json_append_string(&text, data + at, head[i]);
+		json_append_text(&text, ",");
+		at += head[i];
+	}
+	json_append_text(&text, "{}]");
+	parsed = message_parse_v2(msg, text.data, text.size);
+	json_buffer_free(&text);
+	payload->data = (char *)(uintptr_t)data + at;
+	payload->size = size - at;
+	return parsed;
+}

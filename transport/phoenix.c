@@ -1,0 +1,126 @@
+/*
+ * phoenix.c - see phoenix.h.
+ */
+#include <string.h>
+
+#include "transport/frame.h"
+#include "transport/phoenix.h"
+#include "transport/topic.h"
+#include "transport/transport.h"
+
+static struct frame frame; /* the one that is being made */
+
+/* What a client sent, with its payload apart. */
+struct incoming {
+	struct message msg;
+	enum bennu_kind kind;
+	struct text payload;
+};
+
+static bool
+text_is(const struct text *text, const char *s)
+{
+	return text->data != NULL && text->size == strlen(s) &&
+	    memcmp(text->data, s, text->size) == 0;
+}
+
+static void
+reply(struct transport *t, const char *join_ref, const struct message *msg,
+    const char *status, const char *response)
+{
+	frame_protocol_reply(&frame, join_ref, msg->ref.data,
+	    msg->topic_json.data, status, response);
+	transport_send(t, frame.opcode, frame.body.data, frame.body.size);
+}
+
+static void
+unmatched_topic(struct transport *t, const struct message *msg)
+{
+	reply(t, NULL, msg, "error", "{\"reason\":\"unmatched topic\"}");
+}
+
+static void
+on_join(struct transport *t, const struct incoming *in, struct topic *topic)
+{
+	const struct message *msg = &in->msg;
+	const struct config_channel *config = config_find_channel(
+	    t->socket, msg->topic.data, msg->topic.size);
+
+	if (config == NULL) {
+		unmatched_topic(t, msg);
+		return;
+	}
+	if (topic == NULL && t->ntopics >= t->socket->max_channels) {
+		reply(t, msg->join_ref.data, msg, "error",
+		    "{\"reason\":\"too many channels joined\"}");
+		return;
+	}
+	topic_join(t, config, msg, in->kind, &in->payload);
+}
+
+/* Is the message meant for this incarnation of the channel? */
+static bool
+join_ref_fits(const struct topic *topic, const struct message *msg)
+{
+	return message_ref_is_null(&msg->join_ref) ||
+	    strcmp(msg->join_ref.data, topic->join_ref) == 0;
+}
+
+static void
+on_message(struct transport *t, const struct incoming *in)
+{
+	const struct message *msg = &in->msg;
+	struct topic *topic;
+
+	if (text_is(&msg->topic, "phoenix") &&
+	    text_is(&msg->event, "heartbeat")) {
+		reply(t, NULL, msg, "ok", "{}");
+		return;
+	}
+	if (msg->topic.data == NULL) {
+		unmatched_topic(t, msg);
+		return;
+	}
+	topic = topic_find(t, &msg->topic);
+	if (text_is(&msg->event, "phx_join"))
+		on_join(t, in, topic);
+	else if (topic != NULL && !join_ref_fits(topic, msg))
+		return; /* stale: meant for an incarnation that is gone */
+	else if (text_is(&msg->event, "phx_leave") && topic != NULL)
+		topic_leave(topic, msg);
+	else if (text_is(&msg->event, "phx_leave"))
+		reply(t, msg->join_ref.data, msg, "ok", "{}");
+	else if (topic != NULL)
+		topic_push(topic, msg, in->kind, &in->payload);
+	else
+		unmatched_topic(t, msg);
+}
+
+static bool
+parse(struct incoming *in, enum websocket_opcode opcode, const char *data,
+    size_t size)
+{
+	if (opcode == WEBSOCKET_BINARY) {
+		in->kind = BENNU_BINARY;
+		return frame_parse_binary(&in->msg, data, size, &in->payload);
+	}
+	in->kind = BENNU_JSON;
+	if (!message_parse_v2(&in->msg, data, size))
+		return false;
+	in->payload = in->msg.payload;
+	return true;
+}
+
+void
+phoenix_message(struct transport *t, enum websocket_opcode opcode,
+    const char *data, size_t size)
+{
+	struct incoming in;
+
+	if (!parse(&in, opcode, data, size)) {
+		transport_close(t, 1011, "a malformed message");
+		return;
+	}
+	on_message(t, &in);
+	message_clear(&in.msg);
+}

@@ -1,0 +1,638 @@
+/*
+ * transport.c - see transport.h: the connection, from its first byte to the end
+ * of its last channel.
+ */
+#include <sys/socket.h>
+
+#include <assert.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/exit.h"
+#include "common/log.h"
+#include "common/reaper.h"
+#include "common/xmalloc.h"
+#include "transport/phoenix.h"
+#include "transport/request.h"
+#include "transport/transport.h"
+
+#define LINGER        2000 /* ms that the client has to send its FIN */
+#define CHANNELS_MAX  1024 /* of one connection, replaced ones included */
+#define PUBLISH_LIMIT 5000 /* ms that last publishes have to be accepted */
+
+/* Where all that the client sends is read to. Only used pages cost memory. */
+static char read_buffer[64 * 1024];
+
+static void transport_end(struct transport *, enum bennu_reason);
+static void feed(struct transport *, const char *, size_t);
+
+/* ---- reading ---- */
+
+void
+transport_pause(struct transport *t, unsigned why)
+{
+	if (t->mode != MODE_HTTP && t->mode != MODE_WEBSOCKET)
+		return;
+	if (t->paused == 0) {
+		event_del(&t->readable);
+		if (t->websocket != NULL)
+			websocket_pause(t->websocket);
+	}
+	t->paused |= why;
+}
+
+void
+transport_resume(struct transport *t, unsigned why)
+{
+	if ((t->paused & why) == 0)
+		return;
+	t->paused &= ~why;
+	if (t->paused != 0)
+		return;
+	/* It was we who did not read: the client is not idle. */
+	t->received = monotonic_ms();
+	if (t->websocket != NULL)
+		websocket_resume(t->websocket);
+	event_add(&t->readable, NULL);
+	/* From the loop: whoever resumes is in the middle of something. */
+	if (t->in_size > 0 || t->eof)
+		event_active(&t->readable, EV_READ, 0);
+}
+
+/* What could not be parsed yet waits for the resume. */
+static void
+keep_input(struct transport *t, const char *data, size_t size)
+{
+	if (size == 0)
+		return;
+	t->in = xrealloc(t->in, t->in_size + size);
+	memcpy(t->in + t->in_size, data, size);
+	t->in_size += size;
+}
+
+static size_t
+feed_http(struct transport *t, const char *data, size_t size)
+{
+	int status;
+	size_t used;
+
+	used = http_feed(t->http, data, size, &status);
+	if (status != 0 && t->mode == MODE_HTTP)
+		request_refuse(t, status);
+	if (!http_in_request(t->http))
+		t->request_since = 0;
+	else if (t->request_since == 0)
+		t->request_since = monotonic_ms();
+	if (http_take_continue(t->http))
+		outbox_add(&t->outbox, "HTTP/1.1 100 Continue\r\n\r\n", 25);
+	if (t->websocket != NULL) {
+		http_free(t->http);
+		t->http = NULL;
+	}
+	return used;
+}
+
+static void
+feed(struct transport *t, const char *data, size_t size)
+{
+	size_t used = 0;
+
+	while (used < size && t->paused == 0 &&
+	    (t->mode == MODE_HTTP || t->mode == MODE_WEBSOCKET))
+		used += t->websocket != NULL
+		    ? websocket_feed(t->websocket, data + used, size - used)
+		    : feed_http(t, data + used, size - used);
+	if (t->mode == MODE_HTTP || t->mode == MODE_WEBSOCKET)
+		keep_input(t, data + used, size - used);
+}
+
+static void
+feed_kept(struct transport *t)
+{
+	char *data = t->in;
+	size_t size = t->in_size;
+
+	t->in = NULL;
+	t->in_size = 0;
+	feed(t, data, size);
+	free(data);
+}
+
+static void
+on_eof(struct transport *t)
+{
+	switch (t->mode) {
+	case MODE_HTTP:
+	case MODE_WEBSOCKET:
+		transport_abort(t, "closed by the client");
+		break;
+	case MODE_CLOSING:
+		break; /* the last word may still be wanted */
+	case MODE_LINGER:
+		transport_end(t, BENNU_CLOSED);
+		break;
+	case MODE_ENDING:
+		break;
+	}
+}
+
+static void
+on_readable(int fd, short what, void *arg)
+{
+	struct transport *t = arg;
+	ssize_t n;
+
+	(void)fd;
+	(void)what;
+	if (t->paused != 0)
+		return;
+	if (t->in_size > 0) {
+		feed_kept(t);
+		return;
+	}
+	n = recv(t->fd, read_buffer, sizeof read_buffer, MSG_DONTWAIT);
+	if (n == -1 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n == -1) {
+		transport_abort(t, strerror(errno));
+		return;
+	}
+	if (n == 0) {
+		t->eof = true;
+		event_del(&t->readable);
+		on_eof(t);
+		return;
+	}
+	t->received = monotonic_ms();
+	feed(t, read_buffer, (size_t)n);
+}
+
+/* ---- writing ---- */
+
+bool
+transport_is_slow(const struct transport *t)
+{
+	return outbox_backlog(&t->outbox) > t->config->backlog_max;
+}
+
+void
+transport_send_frames(struct transport *t, const char *frames, size_t size)
+{
+	if (t->mode != MODE_WEBSOCKET)
+		return;
+	outbox_add(&t->outbox, frames, size);
+	if (transport_is_slow(t))
+		topic_pause_channels(t, true);
+}
+
+void
+transport_send(struct transport *t, enum websocket_opcode opcode,
+    const char *data, size_t size)
+{
+	uint8_t head[WEBSOCKET_HEAD_MAX];
+
+	if (t->mode != MODE_WEBSOCKET)
+		return;
+	outbox_add(&t->outbox, head, websocket_head(head, opcode, size));
+	transport_send_frames(t, data, size);
+}
+
+void
+transport_overrun(struct transport *t, const char *what)
+{
+	if (t->config->backlog_policy == BACKLOG_DROP) {
+		if (t->dropped++ == 0)
+			log_warnx("broadcasts are dropped: %s is full", what);
+		return;
+	}
+	log_warnx("closed: %s is full (backlog_policy = close)", what);
+	transport_abort(t, "too slow");
+}
+
+static void
+on_drained(void *arg)
+{
+	struct transport *t = arg;
+
+	switch (t->mode) {
+	case MODE_HTTP:
+		if ((t->paused & PAUSE_RESPONSE) != 0)
+			request_sent(t);
+		break;
+	case MODE_WEBSOCKET:
+		topic_pause_channels(t, false);
+		break;
+	case MODE_CLOSING:
+		shutdown(t->fd, SHUT_WR);
+		t->mode = MODE_LINGER;
+		transport_deadline(t, LINGER);
+		if (t->eof)
+			transport_end(t, BENNU_CLOSED);
+		else
+			event_add(&t->readable, NULL);
+		break;
+	case MODE_LINGER:
+	case MODE_ENDING:
+		break;
+	}
+}
+
+static void
+on_progress(void *arg)
+{
+	struct transport *t = arg;
+
+	if (t->mode == MODE_WEBSOCKET &&
+	    outbox_backlog(&t->outbox) <= t->config->backlog_max / 2)
+		topic_pause_channels(t, false);
+}
+
+static void
+on_failed(int error, void *arg)
+{
+	struct transport *t = arg;
+
+	if (error == ETIMEDOUT)
+		log_warnx("closed: the client takes nothing for %lld ms "
+			  "(send_timeout)",
+		    t->config->send_timeout);
+	transport_abort(t, strerror(error));
+}
+
+/* ---- time ---- */
+
+void
+transport_deadline(struct transport *t, long long ms)
+{
+	struct timeval tv = {
+		.tv_sec = ms / 1000,
+		.tv_usec = ms % 1000 * 1000,
+	};
+
+	event_add(&t->deadline, &tv);
+}
+
+/*
+ * The timer is not set anew for each message: it looks when it fires. A request
+ * counts from its first byte, so that no drip of bytes keeps it going.
+ */
+static void
+check_idle(struct transport *t, long long limit)
+{
+	long long since = t->mode == MODE_HTTP && t->request_since != 0
+	    ? t->request_since
+	    : t->received;
+	long long idle = monotonic_ms() - since;
+
+	if (t->paused != 0)
+		idle = 0; /* it is we who do not read */
+	if (idle < limit)
+		transport_deadline(t, limit - idle);
+	else if (t->mode == MODE_WEBSOCKET)
+		transport_close(t, 1002, "idle");
+	else
+		request_timeout(t);
+}
+
+static void
+on_deadline(int fd, short what, void *arg)
+{
+	struct transport *t = arg;
+
+	(void)fd;
+	(void)what;
+	switch (t->mode) {
+	case MODE_HTTP:
+		check_idle(t, t->config->head_timeout);
+		break;
+	case MODE_WEBSOCKET:
+		check_idle(t, t->socket->idle_timeout);
+		break;
+	case MODE_CLOSING:
+	case MODE_LINGER:
+		transport_end(t, BENNU_CLOSED);
+		break;
+	case MODE_ENDING:
+		log_warnx("%zu bytes of publishes were not accepted in time",
+		    pubsub_unaccepted(t->pubsub));
+		_exit(EXIT_SHUTDOWN);
+	}
+}
+
+void
+transport_watch_hung(struct transport *t)
+{
+	struct timeval soon = { 0, 100000 };
+
+	if (!event_pending(&t->hung, EV_TIMEOUT, NULL))
+		event_add(&t->hung, &soon);
+}
+
+static void
+on_hung(int fd, short what, void *arg)
+{
+	struct transport *t = arg;
+	long long next = topic_check_hung(t);
+	struct timeval tv = { next / 1000, next % 1000 * 1000 };
+
+	(void)fd;
+	(void)what;
+	if (next != -1)
+		event_add(&t->hung, &tv);
+}
+
+/* ---- WebSocket ---- */
+
+static void
+on_message(struct websocket *ws, enum websocket_opcode opcode, const char *data,
+    size_t size, void *arg)
+{
+	(void)ws;
+	phoenix_message(arg, opcode, data, size);
+}
+
+static void
+on_send(struct websocket *ws, const void *frame, size_t size, void *arg)
+{
+	(void)ws;
+	transport_send_frames(arg, frame, size);
+}
+
+static void
+on_closed(struct websocket *ws, unsigned code, bool by_client, void *arg)
+{
+	(void)ws;
+	transport_close(arg, code,
+	    by_client ? "closed by the client" : "a broken WebSocket rule");
+}
+
+void
+transport_upgrade(struct transport *t, const struct config_socket *socket)
+{
+	static const struct websocket_callbacks callbacks = {
+		.message = on_message,
+		.send = on_send,
+		.closed = on_closed,
+	};
+	struct websocket_limits limits = {
+		.max_frame = socket->max_frame,
+		.max_message = socket->max_message,
+	};
+
+	t->socket = socket;
+	t->mode = MODE_WEBSOCKET;
+	t->websocket = websocket_new(&limits, &callbacks, t);
+	transport_deadline(t, socket->idle_timeout);
+	process_title("transport #%llu %s websocket %s",
+	    (unsigned long long)t->start->connection, t->start->peer,
+	    socket->path);
+}
+
+/* ---- the end ---- */
+
+void
+transport_close(struct transport *t, unsigned code, const char *why)
+{
+	const char body[2] = { (char)(code >> 8), (char)code };
+
+	if (t->mode != MODE_WEBSOCKET)
+		return;
+	log_debug("close %u: %s", code, why);
+	transport_send(t, WEBSOCKET_CLOSE, body, sizeof body);
+	transport_finish(t);
+	transport_stop_channels(t, BENNU_CLOSED);
+}
+
+/* What lies in the outbox is the last word. */
+void
+transport_finish(struct transport *t)
+{
+	if (t->mode != MODE_HTTP && t->mode != MODE_WEBSOCKET)
+		return;
+	t->mode = MODE_CLOSING;
+	free(t->in);
+	t->in = NULL;
+	t->in_size = 0;
+	event_del(&t->readable);
+	transport_deadline(t, t->config->send_timeout);
+	if (outbox_is_empty(&t->outbox))
+		on_drained(t);
+	/* The reasons for a pause are gone with what was to be read. */
+	t->paused = 0;
+}
+
+void
+transport_abort(struct transport *t, const char *why)
+{
+	log_debug("end: %s", why);
+	transport_end(t, BENNU_CLOSED);
+}
+
+static void
+exit_when_done(struct transport *t)
+{
+	if (t->mode != MODE_ENDING || !t->stopped)
+		return;
+	if (t->pubsub == NULL || pubsub_unaccepted(t->pubsub) == 0)
+		_exit(EXIT_NORMAL);
+	transport_deadline(t, PUBLISH_LIMIT);
+}
+
+static void
+on_channels_stopped(struct supervisor *sup, void *arg)
+{
+	struct transport *t = arg;
+
+	(void)sup;
+	t->stopped = true;
+	exit_when_done(t);
+}
+
+void
+transport_stop_channels(struct transport *t, enum bennu_reason reason)
+{
+	if (t->end_reason != 0)
+		return;
+	t->end_reason = reason;
+	supervisor_stop(t->channels, on_channels_stopped, t);
+}
+
+/* The socket is given up; the channels end; what they publish still leaves. */
+static void
+transport_end(struct transport *t, enum bennu_reason reason)
+{
+	if (t->mode == MODE_ENDING)
+		return;
+	t->mode = MODE_ENDING;
+	event_del(&t->readable);
+	event_del(&t->deadline);
+	event_del(&t->hung);
+	outbox_close(&t->outbox);
+	shutdown(t->fd, SHUT_RDWR);
+	close(t->fd);
+	t->fd = -1;
+	topic_pause_channels(t, false);
+	transport_stop_channels(t, reason);
+	exit_when_done(t);
+}
+
+/* SIGTERM: the server stops, or this connection is to go away. */
+static void
+transport_drain(struct transport *t)
+{
+	transport_stop_channels(t, BENNU_DRAINING);
+	if (t->mode == MODE_WEBSOCKET)
+		transport_close(t, 1012, "the server stops");
+	else if (t->mode == MODE_HTTP)
+		transport_finish(t);
+}
+
+/* ---- the role ---- */
+
+static void
+on_child_died(pid_t pid, int status, void *arg)
+{
+	topic_reap(arg, pid, status);
+}
+
+static void
+on_signal(const struct signalfd_siginfo *info, void *arg)
+{
+	struct transport *t = arg;
+
+	if (info->ssi_signo == SIGTERM)
+		transport_drain(t);
+	else if (info->ssi_code == SI_QUEUE &&
+	    (pid_t)info->ssi_pid == t->start->supervisor)
+		topic_kill(t, (unsigned)info->ssi_int);
+}
+
+static void
+on_broadcast(const struct broadcast *broadcast, void *arg)
+{
+	struct transport *t = arg;
+
+	if (t->mode == MODE_WEBSOCKET)
+		topic_deliver(t, broadcast);
+}
+
+static void
+on_published(void *arg)
+{
+	exit_when_done(arg);
+}
+
+/* Few descriptors: poll(2) costs less than an epoll instance would. */
+static struct event_base *
+make_event_base(void)
+{
+	struct event_config *config = event_config_new();
+	struct event_base *base;
+
+	if (config == NULL)
+		fatalx("event_config_new");
+	event_config_avoid_method(config, "epoll");
+	event_config_avoid_method(config, "select");
+	event_config_set_flag(
+	    config, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_IGNORE_ENV);
+	base = event_base_new_with_config(config);
+	event_config_free(config);
+	if (base == NULL)
+		fatalx("event_base_new");
+	return base;
+}
+
+static void
+listen_to_signals(struct transport *t)
+{
+	static const int signals[] = { SIGTERM, TRANSPORT_SIGNAL_KILL, 0 };
+	static const struct reaper_callbacks callbacks = {
+		.died = on_child_died,
+		.signalled = on_signal,
+	};
+
+	if (reaper_new(t->base, signals, &callbacks, t) == NULL)
+		fatal("signals");
+}
+
+static void
+start_channels(struct transport *t)
+{
+	const struct supervisor_flags flags = {
+		.name = "channel_sup",
+		.strategy = DYNAMIC,
+		.scope = INTENSITY_PER_CHILD,
+		.escalation = ESCALATE_GIVE_UP,
+		.quiet = true,
+	};
+
+	RB_INIT(&t->topics);
+	t->channels = supervisor_start(
+	    t->base, &flags, &topic_callbacks, t, NULL, 0);
+	if (t->channels == NULL)
+		fatal("supervisor of channels");
+	supervisor_describe(t->channels, topic_describe);
+}
+
+static void
+start_pubsub(struct transport *t)
+{
+	static const struct pubsub_callbacks callbacks = {
+		.deliver = on_broadcast,
+		.idle = on_published,
+	};
+
+	t->pubsub = pubsub_client_new(t->base, t->start->pubsub_path,
+	    t->start->connection, &callbacks, t);
+}
+
+static void
+start_connection(struct transport *t)
+{
+	static const struct outbox_callbacks callbacks = {
+		.drained = on_drained,
+		.progress = on_progress,
+		.failed = on_failed,
+	};
+
+	outbox_init(
+	    &t->outbox, t->base, t->fd, t->config->send_timeout, &callbacks, t);
+	event_assign(
+	    &t->readable, t->base, t->fd, EV_READ | EV_PERSIST, on_readable, t);
+	event_assign(&t->deadline, t->base, -1, 0, on_deadline, t);
+	event_assign(&t->hung, t->base, -1, 0, on_hung, t);
+	event_add(&t->readable, NULL);
+	t->received = monotonic_ms();
+	t->keep_alive = true;
+	request_begin(t);
+	transport_deadline(t, t->config->head_timeout);
+}
+
+void
+transport_run(void *arg)
+{
+	struct transport t = {
+		.start = arg,
+		.fd = TRANSPORT_FD_CLIENT,
+	};
+	char name[96];
+
+	t.config = t.start->config;
+	snprintf(name, sizeof name, "transport #%llu %s",
+	    (unsigned long long)t.start->connection, t.start->peer);
+	log_init(name);
+	process_title("%s", name);
+
+	t.base = make_event_base();
+	listen_to_signals(&t);
+	start_channels(&t);
+	start_pubsub(&t);
+	start_connection(&t);
+	event_base_dispatch(t.base);
+	fatalx("the event loop ended");
+}

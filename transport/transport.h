@@ -1,0 +1,140 @@
+/*
+ * transport.h - the transport role: one process for one connection. It speaks
+ * HTTP, then WebSocket and Phoenix's messages, and keeps the channels that its
+ * client has joined.
+ *
+ * Three flows, none of which waits for another in a circle:
+ *   in          client -> transport -> channel: a bounded queue for each
+ *               channel; when one is full the client is not read any more;
+ *   out         channel -> transport -> client: channels are read until the
+ *               client's backlog is at its bound;
+ *   broadcasts  never wait: beyond the bound comes the policy.
+ */
+#ifndef TRANSPORT_H
+#define TRANSPORT_H
+
+#include <event2/event_struct.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/config.h"
+#include "common/process.h"
+#include "common/supervise.h"
+#include "pubsub/client.h"
+#include "transport/http.h"
+#include "transport/outbox.h"
+#include "transport/topic.h"
+#include "transport/websocket.h"
+
+/* Its descriptors, beside the standard ones. */
+#define TRANSPORT_FD_CLIENT   PROCESS_FD       /* the connection */
+#define TRANSPORT_FD_REQUESTS (PROCESS_FD + 1) /* to the supervisor */
+#define TRANSPORT_FD_STATIC   (PROCESS_FD + 2) /* directory of files, or -1 */
+#define TRANSPORT_NFDS        3
+
+/* sigqueue(3) from the supervisor: kill the channel with this number. */
+#define TRANSPORT_SIGNAL_KILL SIGUSR2
+
+/*
+ * What a transport is born with; it lies in the supervisor's memory, of which
+ * the child has its copy.
+ */
+struct transport_start {
+	const struct config *config;
+	uint64_t connection; /* its number, rising */
+	const char *peer;    /* "127.0.0.1:50124" */
+	const char *pubsub_path;
+	const char *kill_token; /* what a kill must show; NULL: no such route */
+	pid_t supervisor;
+};
+
+/* A request to the supervisor, over the socket that all transports share. */
+struct transport_request {
+	uint32_t kind; /* enum request_kind */
+	uint32_t number;
+	uint64_t connection;
+};
+enum request_kind {
+	REQUEST_KILL_CHANNEL = 1, /* number, of connection */
+	REQUEST_KILL_TRANSPORT,   /* connection */
+	REQUEST_KILL_PUBSUB,      /* number */
+};
+
+enum transport_mode {
+	MODE_HTTP,
+	MODE_WEBSOCKET,
+	MODE_CLOSING, /* a last word is being written; then SHUT_WR */
+	MODE_LINGER,  /* waits for the client's FIN */
+	MODE_ENDING,  /* the socket is done; channels end, publishes leave */
+};
+
+/* Why the client is not read at the moment. */
+#define PAUSE_JOIN     1U /* a join has not been answered */
+#define PAUSE_QUEUE    2U /* a channel's queue is full */
+#define PAUSE_RESPONSE 4U /* a request has not been answered */
+#define PAUSE_END      8U /* nothing more will be read */
+
+struct transport {
+	const struct transport_start *start;
+	const struct config *config;
+	const struct config_socket *socket; /* the mount, once upgraded */
+	struct event_base *base;
+	int fd; /* -1 when done */
+	enum transport_mode mode;
+	struct event readable;
+	struct event deadline; /* head, idle, linger: as mode says */
+	struct event hung;     /* looks after full queues */
+	long long received;    /* when the client last sent something; ms */
+	long long
+	    request_since; /* when the unfinished request began; 0: none */
+	unsigned paused;   /* PAUSE_*: why the client is not read */
+	char *in;          /* read and not parsed */
+	size_t in_size;
+
+	struct http_connection *http;
+	struct websocket *websocket;
+	bool keep_alive; /* another request may follow the answer */
+	bool eof;        /* the client has sent its FIN */
+	struct outbox outbox;
+	unsigned long long dropped; /* broadcasts, under BACKLOG_DROP */
+
+	struct supervisor *channels;
+	struct topics topics;
+	unsigned ntopics;      /* joined or being joined */
+	unsigned last_channel; /* number of the last channel */
+	struct pubsub_client *pubsub;
+	enum bennu_reason end_reason; /* of all channels; 0: they go on */
+	bool stopped;                 /* all channels have ended */
+};
+
+/* arg: struct transport_start. For process_fork. */
+_Noreturn void transport_run(void *arg);
+
+/* ---- for the modules of the transport ---- */
+
+void transport_pause(struct transport *, unsigned why);
+void transport_resume(struct transport *, unsigned why);
+/* Sends a WebSocket message as one frame. */
+void transport_send(
+    struct transport *, enum websocket_opcode, const char *, size_t size);
+/* Close frame behind what waits, then the end. */
+void transport_close(struct transport *, unsigned code, const char *why);
+/* The connection is lost or not worth a word: the end. */
+void transport_abort(struct transport *, const char *why);
+/* What lies in the outbox is the last word: then the end. */
+void transport_finish(struct transport *);
+void transport_stop_channels(struct transport *, enum bennu_reason);
+/* Sets the timer whose meaning depends on the mode. */
+void transport_deadline(struct transport *, long long ms);
+/* The handshake's answer lies in the outbox: WebSocket from here on. */
+void transport_upgrade(struct transport *, const struct config_socket *);
+/* Whole WebSocket frames, made before. */
+void transport_send_frames(struct transport *, const char *, size_t);
+/* Is the client's backlog at its bound? */
+bool transport_is_slow(const struct transport *);
+/* A broadcast does not fit into `what`: the policy is applied. */
+void transport_overrun(struct transport *, const char *what);
+/* Somebody may be hung: look after it in time. */
+void transport_watch_hung(struct transport *);
+
+#endif /* TRANSPORT_H */
