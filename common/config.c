@@ -47,6 +47,7 @@ set_defaults(struct config *config)
 	config->head_timeout = 10 * SECOND;
 	config->head_max = 16 * 1000;
 	config->headers_max = 100;
+	config->affinity = true;
 	config->body_max = 8 * MB;
 	config->crash_limit = 3;
 	config->crash_period = 60 * SECOND;

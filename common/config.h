@@ -70,6 +70,7 @@ struct config {
 	unsigned max_connections;
 	unsigned max_connections_per_address; /* 0 = unlimited */
 	unsigned pubsub_workers;              /* 0 = by formula */
+	bool affinity; /* a transport and its channels stay on one core */
 	size_t backlog_max; /* bytes that may wait for one slow client */
 	enum backlog_policy backlog_policy;
 	size_t queue_max_bytes;      /* that may wait for one channel */

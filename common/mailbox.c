@@ -67,7 +67,9 @@ struct mailbox {
  * Where all mailboxes of the process read to; what is not dispatched at once is
  * copied from here. Only pages that are used cost memory.
  */
-static uint8_t read_buffer[MAILBOX_INLINE_MAX * 2];
+#define READ_SIZE (MAILBOX_INLINE_MAX * 2)
+static uint8_t read_buffer[READ_SIZE];
+static bool read_buffer_lent; /* envelopes in it are being dispatched */
 
 int
 mailbox_pair(int fds[2])
@@ -321,13 +323,13 @@ receive_descriptors(struct mailbox *mailbox, struct msghdr *msg)
 
 /* One read. Returns false when there was nothing. */
 static bool
-receive(struct mailbox *mailbox)
+receive_into(struct mailbox *mailbox, uint8_t *buffer)
 {
 	union {
 		struct cmsghdr align;
 		char space[CMSG_SPACE(sizeof(int) * FDS_MAX)];
 	} control;
-	struct iovec iov = { read_buffer, sizeof read_buffer };
+	struct iovec iov = { buffer, READ_SIZE };
 	struct msghdr msg = {
 		.msg_iov = &iov,
 		.msg_iovlen = 1,
@@ -344,8 +346,27 @@ receive(struct mailbox *mailbox)
 	if (n == 0)
 		return set_error(mailbox, "end of file");
 	receive_descriptors(mailbox, &msg);
-	consume(mailbox, read_buffer, (size_t)n);
+	consume(mailbox, buffer, (size_t)n);
 	return true;
+}
+
+/* A callback may drain another mailbox: then the buffer is in use. */
+static bool
+receive(struct mailbox *mailbox)
+{
+	uint8_t *buffer;
+	bool some;
+
+	if (!read_buffer_lent) {
+		read_buffer_lent = true;
+		some = receive_into(mailbox, read_buffer);
+		read_buffer_lent = false;
+		return some;
+	}
+	buffer = xmalloc(READ_SIZE);
+	some = receive_into(mailbox, buffer);
+	free(buffer);
+	return some;
 }
 
 /* Tells the end, once, when there is one to tell. */

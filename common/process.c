@@ -25,8 +25,8 @@
 
 /* A title is written over argv and environ; less room than this is too little
  * for a role, a peer and a topic. */
-#define TITLE_ROOM     384
-#define TITLE_ROOM_ENV "BENNU_TITLE_ROOM"
+#define TITLE_ROOM 384
+#define EXEC_ENV   "BENNU_EXEC" /* holds the room, and says that we have it */
 
 static pid_t process_parent;
 
@@ -135,7 +135,7 @@ process_fork(const struct process_spec *spec)
 	assert(spec->nfds <= PROCESS_FDS_MAX);
 	sigfillset(&all);
 	sigprocmask(SIG_BLOCK, &all, &old);
-	pid = fork();
+	pid = _Fork();
 	if (pid == 0)
 		child_run(spec, parent);
 	saved = errno;
@@ -161,19 +161,25 @@ find_title_area(int argc, char **argv, char **envp)
 	title_size = (size_t)(end - argv[0]);
 }
 
+/*
+ * Once more from the start, with room for titles, and with all symbols bound:
+ * what ld.so binds lazily it binds anew in every worker, each time in a page of
+ * its own (20 kB for a transport, as much for a channel).
+ */
 static void
-make_title_room(char **argv)
+exec_again(char **argv)
 {
 	char padding[TITLE_ROOM + 1];
 
-	if (title_size >= TITLE_ROOM || getenv(TITLE_ROOM_ENV) != NULL)
+	if (getenv(EXEC_ENV) != NULL)
 		return;
 	memset(padding, '.', sizeof padding - 1);
 	padding[sizeof padding - 1] = '\0';
-	setenv(TITLE_ROOM_ENV, padding, 1);
+	setenv(EXEC_ENV, padding, 1);
+	setenv("LD_BIND_NOW", "1", 1);
 	execv("/proc/self/exe", argv);
-	/* Without /proc titles stay short; nothing else is lost. */
-	log_warn("no room for process titles: /proc/self/exe");
+	log_warn("workers will be larger, and their titles short: "
+		 "/proc/self/exe");
 }
 
 /* What lies there is still used: it moves to the heap. */
@@ -210,9 +216,10 @@ process_init(int argc, char **argv, char **envp)
 {
 	open_standard_descriptors();
 	find_title_area(argc, argv, envp);
-	make_title_room(argv);
+	exec_again(argv);
 	move_out_of_title_area(argc, argv, envp);
-	unsetenv(TITLE_ROOM_ENV);
+	unsetenv(EXEC_ENV);
+	unsetenv("LD_BIND_NOW");
 	signal(SIGPIPE, SIG_IGN);
 	process_parent = getppid();
 }

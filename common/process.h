@@ -38,8 +38,8 @@ struct process_spec {
 pid_t process_fork(const struct process_spec *);
 
 /*
- * Once, first thing in main(): makes room for titles (by one exec of itself
- * when the space of argv and environ is too small), opens /dev/null for any of
+ * Once, first thing in main(): makes room for titles and binds all
+ * symbols (by one exec of itself), opens /dev/null for any of
  * stdin, stdout, stderr that is missing, ignores SIGPIPE.
  */
 void process_init(int argc, char **argv, char **envp);

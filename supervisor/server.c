@@ -605,7 +605,8 @@ make_token(struct server *server)
 	    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (token == MAP_FAILED)
 		fatal("token");
-	arc4random_buf(random, sizeof random);
+	if (getentropy(random, sizeof random) == -1)
+		fatal("getentropy");
 	for (size_t i = 0; i < sizeof random; i++)
 		snprintf(token + 2 * i, 3, "%02x", random[i]);
 	server->kill_token = token;
@@ -659,6 +660,26 @@ open_all(struct server *server)
 	drop_privileges(server);
 }
 
+/*
+ * The heap that loading the configuration left is full of holes. Who fills one
+ * after a fork copies its page; so all are filled now, once, and what workers
+ * allocate lies side by side, in as few pages as it needs.
+ */
+static void
+fill_heap_holes(void)
+{
+	malloc_trim(0);
+	for (size_t size = 4096; size >= 16; size /= 2) {
+		size_t top = mallinfo2().keepcost;
+		void *hole = malloc(size);
+
+		/* From the top of the heap when no hole is so large. */
+		while (hole != NULL && mallinfo2().keepcost == top)
+			hole = malloc(size);
+		free(hole);
+	}
+}
+
 /* What may be needed by any worker is there before the first fork. */
 static void
 prepare(struct server *server)
@@ -670,6 +691,7 @@ prepare(struct server *server)
 		.sweep = on_sweep,
 	};
 
+	fill_heap_holes();
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1) == -1)
 		fatal("PR_SET_CHILD_SUBREAPER");
 	prctl(PR_SET_DUMPABLE, 0);
@@ -687,7 +709,6 @@ prepare(struct server *server)
 	server->request_event = event_new(server->base, server->requests[0],
 	    EV_READ | EV_PERSIST, on_request, server);
 	event_add(server->request_event, NULL);
-	malloc_trim(0);
 }
 
 int
