@@ -56,6 +56,7 @@ struct mailbox {
 	size_t backlog;
 
 	bool paused;
+	bool draining;
 	bool gone;        /* the callback was told so */
 	bool broken;      /* the other end does not take anything any more */
 	bool dispatching; /* free must wait */
@@ -69,7 +70,6 @@ struct mailbox {
  */
 #define READ_SIZE (MAILBOX_INLINE_MAX * 2)
 static uint8_t read_buffer[READ_SIZE];
-static bool read_buffer_lent; /* envelopes in it are being dispatched */
 
 int
 mailbox_pair(int fds[2])
@@ -210,6 +210,13 @@ dispatch_memfd(struct mailbox *mailbox, uint32_t type, size_t size)
 	return true;
 }
 
+/* A pause waits for the end of a drain: nothing would come after it. */
+static bool
+holds_back(const struct mailbox *mailbox)
+{
+	return mailbox->paused && !mailbox->draining;
+}
+
 /*
  * Dispatches the whole envelopes at the beginning of data. Returns the bytes
  * used; sets the error when what comes next cannot be one.
@@ -219,8 +226,8 @@ dispatch_all(struct mailbox *mailbox, const uint8_t *data, size_t size)
 {
 	size_t at = 0;
 
-	while (
-	    !mailbox->paused && !mailbox->gone && size - at >= ENVELOPE_HEAD) {
+	while (!holds_back(mailbox) && !mailbox->gone &&
+	    size - at >= ENVELOPE_HEAD) {
 		uint32_t type, body;
 		bool in_memfd;
 
@@ -323,7 +330,7 @@ receive_descriptors(struct mailbox *mailbox, struct msghdr *msg)
 
 /* One read. Returns false when there was nothing. */
 static bool
-receive_into(struct mailbox *mailbox, uint8_t *buffer)
+receive(struct mailbox *mailbox, uint8_t *buffer)
 {
 	union {
 		struct cmsghdr align;
@@ -350,25 +357,6 @@ receive_into(struct mailbox *mailbox, uint8_t *buffer)
 	return true;
 }
 
-/* A callback may drain another mailbox: then the buffer is in use. */
-static bool
-receive(struct mailbox *mailbox)
-{
-	uint8_t *buffer;
-	bool some;
-
-	if (!read_buffer_lent) {
-		read_buffer_lent = true;
-		some = receive_into(mailbox, read_buffer);
-		read_buffer_lent = false;
-		return some;
-	}
-	buffer = xmalloc(READ_SIZE);
-	some = receive_into(mailbox, buffer);
-	free(buffer);
-	return some;
-}
-
 /* Tells the end, once, when there is one to tell. */
 static void
 tell_gone(struct mailbox *mailbox)
@@ -393,8 +381,9 @@ begin_dispatch(struct mailbox *mailbox)
 static void
 end_dispatch(struct mailbox *mailbox)
 {
-	if (!mailbox->paused)
+	if (!holds_back(mailbox))
 		tell_gone(mailbox);
+	mailbox->draining = false;
 	mailbox->dispatching = false;
 	if (mailbox->freed)
 		mailbox_free(mailbox);
@@ -406,21 +395,31 @@ mailbox_read(struct mailbox *mailbox)
 	if (mailbox->gone || mailbox->dispatching)
 		return;
 	begin_dispatch(mailbox);
-	receive(mailbox);
+	receive(mailbox, read_buffer);
 	end_dispatch(mailbox);
 }
 
+/*
+ * The callback of another mailbox may do this, while what it was told lies in
+ * read_buffer.
+ */
 void
 mailbox_drain(struct mailbox *mailbox)
 {
+	uint8_t *buffer;
+
 	if (mailbox->gone || mailbox->dispatching)
 		return;
+	buffer = xmalloc(READ_SIZE);
 	mailbox_resume(mailbox);
+	mailbox->draining = true;
 	begin_dispatch(mailbox);
 	consume(mailbox, NULL, 0);
-	while (mailbox->error[0] == '\0' && !mailbox->gone && receive(mailbox))
+	while (mailbox->error[0] == '\0' && !mailbox->gone &&
+	    receive(mailbox, buffer))
 		;
 	end_dispatch(mailbox);
+	free(buffer);
 }
 
 static void
@@ -437,7 +436,7 @@ on_readable(int fd, short what, void *arg)
 	if (mailbox->in_size > 0)
 		consume(mailbox, NULL, 0);
 	if (!mailbox->paused && !mailbox->gone && mailbox->error[0] == '\0')
-		receive(mailbox);
+		receive(mailbox, read_buffer);
 	end_dispatch(mailbox);
 }
 
