@@ -211,3 +211,13 @@ setup_demo() {
 	setup_page
 	setup_unlock
 }
+
+# What is measured: optimized, without sanitizers; asserts stay on.
+setup_release() {
+	setup_lock
+	setup_packages "${build_packages[@]}"
+	setup_build build-release "server to measure" \
+		"supervisor/supervisor bench/bench.so" -Doptimization=2 \
+		-Ddebug=false
+	setup_unlock
+}
