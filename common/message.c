@@ -79,17 +79,13 @@ put_string(char **at, struct json_span part)
 	return end_text(at, json_put_decoded(*at, part));
 }
 
-bool
-message_parse_v2(struct message *message, const char *data, size_t size)
+/* All parts lie in one block. */
+static void
+make_message(struct message *message, const struct json_span parts[PARTS])
 {
-	struct json_span parts[PARTS];
 	size_t room = PARTS + 1; /* NULs; the topic comes twice */
 	char *p;
 
-	if (!scan_parts(parts, data, size)) {
-		*message = (struct message){ 0 };
-		return false;
-	}
 	for (size_t i = 0; i < PARTS; i++)
 		room += parts[i].size;
 	p = message->block = xmalloc(room + parts[PART_TOPIC].size);
@@ -100,6 +96,83 @@ message_parse_v2(struct message *message, const char *data, size_t size)
 	message->event = put_string(&p, parts[PART_EVENT]);
 	message->payload = end_text(
 	    &p, json_put_compact(p, parts[PART_PAYLOAD]));
+}
+
+bool
+message_parse_v2(struct message *message, const char *data, size_t size)
+{
+	struct json_span parts[PARTS];
+
+	*message = (struct message){ 0 };
+	if (!scan_parts(parts, data, size))
+		return false;
+	make_message(message, parts);
+	return true;
+}
+
+/* Puts a member of a V1 object in its place; others are of no interest. */
+static void
+place_member(struct json_span parts[PARTS], struct json_span name,
+    struct json_span value)
+{
+	static const char *const names[PARTS] = {
+		[PART_JOIN_REF] = "join_ref",
+		[PART_REF] = "ref",
+		[PART_TOPIC] = "topic",
+		[PART_EVENT] = "event",
+		[PART_PAYLOAD] = "payload",
+	};
+	size_t size;
+	char *decoded = json_decode_string(name, &size);
+
+	for (size_t i = 0; i < PARTS; i++)
+		if (strlen(names[i]) == size &&
+		    memcmp(names[i], decoded, size) == 0)
+			parts[i] = value; /* of a repeated name the last */
+	free(decoded);
+}
+
+/* {"topic": ..., "event": ..., "payload": ..., "ref": ..., "join_ref": ...} */
+static bool
+scan_members(struct json_span parts[PARTS], const char *at, const char *end)
+{
+	char next = ',';
+
+	at++; /* { */
+	json_skip_space(&at, end);
+	while (*at != '}' && next == ',') {
+		struct json_span name, value;
+
+		name = json_scan_value(&at, end);
+		json_skip_space(&at, end);
+		at++; /* : */
+		value = json_scan_value(&at, end);
+		place_member(parts, name, value);
+		json_skip_space(&at, end);
+		next = *at;
+		if (next == ',')
+			at++;
+		json_skip_space(&at, end);
+	}
+	return parts[PART_REF].kind != JSON_BAD &&
+	    parts[PART_TOPIC].kind != JSON_BAD &&
+	    parts[PART_EVENT].kind != JSON_BAD &&
+	    parts[PART_PAYLOAD].kind != JSON_BAD;
+}
+
+bool
+message_parse_v1(struct message *message, const char *data, size_t size)
+{
+	struct json_span parts[PARTS] = { 0 }, whole;
+
+	*message = (struct message){ 0 };
+	/* Once it is known to be an object its members are easy to walk. */
+	whole = json_scan_text(data, size);
+	parts[PART_JOIN_REF] = json_scan_text("null", 4);
+	if (whole.kind != JSON_OBJECT ||
+	    !scan_members(parts, whole.data, whole.data + whole.size))
+		return false;
+	make_message(message, parts);
 	return true;
 }
 
@@ -199,4 +272,22 @@ message_append_end(struct json_buffer *buffer, const char *join_ref,
 	append_event(buffer, join_ref, join_ref, topic,
 	    (struct text){ (char *)event, strlen(event) },
 	    (struct text){ (char *)payload, strlen(payload) });
+}
+
+void
+message_append_v1(struct json_buffer *buffer, const char *ref,
+    const char *topic_json, const struct text *event,
+    const struct text *payload)
+{
+	json_buffer_reserve(buffer,
+	    strlen(topic_json) + event->size + payload->size + FRAME_FIXED);
+	json_append_text(buffer, "{\"topic\":");
+	json_append_text(buffer, topic_json);
+	json_append_text(buffer, ",\"event\":");
+	json_append_string(buffer, event->data, event->size);
+	json_append_text(buffer, ",\"payload\":");
+	json_append(buffer, payload->data, payload->size);
+	json_append_text(buffer, ",\"ref\":");
+	json_append_text(buffer, ref == NULL ? "null" : ref);
+	json_append_text(buffer, "}");
 }

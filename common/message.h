@@ -1,6 +1,7 @@
 /*
- * message.h - a message of the Phoenix Channels protocol, version 2, in its
- * JSON form: [join_ref, ref, topic, event, payload] (Phoenix's V2 serializer).
+ * message.h - a message of the Phoenix Channels protocol in its JSON forms:
+ * version 2 is [join_ref, ref, topic, event, payload] (Phoenix's V2
+ * serializer), version 1 an object with these names.
  */
 #ifndef MESSAGE_H
 #define MESSAGE_H
@@ -38,6 +39,8 @@ struct message {
 
 /* False when it is malformed (PROTOCOL.md 2.4): nothing is to be freed then. */
 bool message_parse_v2(struct message *, const char *, size_t);
+/* The object of Phoenix's V1 serializer; a join_ref that is absent is null. */
+bool message_parse_v1(struct message *, const char *, size_t);
 void message_clear(struct message *);
 
 /* Is this ref (of a message) null? */
@@ -59,5 +62,13 @@ void message_append_reply(struct json_buffer *, const char *join_ref,
 /* phx_close and phx_error: join_ref stands in the place of ref, too. */
 void message_append_end(struct json_buffer *, const char *join_ref,
     const struct text *topic, const char *event, const char *payload);
+
+/*
+ * The same in V1: {"topic", "event", "payload", "ref"}. topic is JSON text,
+ * event plain, payload JSON text; ref is JSON text, or NULL for null.
+ */
+void message_append_v1(struct json_buffer *, const char *ref,
+    const char *topic_json, const struct text *event,
+    const struct text *payload);
 
 #endif /* MESSAGE_H */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/tree.h"
 #include "common/xmalloc.h"
 #include "transport/frame.h"
 
@@ -15,6 +16,14 @@ enum binary_kind {
 	BINARY_REPLY,
 	BINARY_BROADCAST,
 };
+
+static enum frame_version version = FRAME_V2;
+
+void
+frame_speak(enum frame_version asked)
+{
+	version = asked;
+}
 
 static struct json_buffer *
 begin(struct frame *frame, enum websocket_opcode opcode)
@@ -65,6 +74,20 @@ append_binary(struct frame *frame, enum binary_kind kind,
 	return true;
 }
 
+/* A push or a broadcast in V1, which has no join_ref. */
+static bool
+append_v1(struct frame *frame, const char *ref, const struct text *topic,
+    const struct text *event, const struct text *payload)
+{
+	struct json_buffer topic_json = { 0 };
+
+	json_append_string(&topic_json, topic->data, topic->size);
+	message_append_v1(
+	    begin(frame, WEBSOCKET_TEXT), ref, topic_json.data, event, payload);
+	json_buffer_free(&topic_json);
+	return true;
+}
+
 bool
 frame_push(struct frame *frame, const char *join_ref, const struct text *topic,
     const struct text *event, enum bennu_kind kind, const struct text *payload)
@@ -72,6 +95,9 @@ frame_push(struct frame *frame, const char *join_ref, const struct text *topic,
 	struct text join;
 	bool fits;
 
+	if (version == FRAME_V1)
+		return kind == BENNU_JSON &&
+		    append_v1(frame, NULL, topic, event, payload);
 	if (kind == BENNU_JSON) {
 		message_append_push(begin(frame, WEBSOCKET_TEXT), join_ref,
 		    topic, event->data, event->size, payload->data,
@@ -89,11 +115,8 @@ bool
 frame_broadcast(struct frame *frame, const struct text *topic,
     const struct text *event, enum bennu_kind kind, const struct text *payload)
 {
-	if (kind == BENNU_JSON) {
-		message_append_push(begin(frame, WEBSOCKET_TEXT), NULL, topic,
-		    event->data, event->size, payload->data, payload->size);
-		return true;
-	}
+	if (version == FRAME_V1 || kind == BENNU_JSON)
+		return frame_push(frame, NULL, topic, event, kind, payload);
 	return append_binary(frame, BINARY_BROADCAST,
 	    (const struct text *const[]){ topic, event }, 2, payload);
 }
@@ -114,6 +137,32 @@ append_binary_reply(struct frame *frame, const char *join_ref, const char *ref,
 	return fits;
 }
 
+/* topic and response are JSON text. */
+static void
+append_reply(struct frame *frame, const char *join_ref, const char *ref,
+    const char *topic_json, const struct text *status,
+    const struct text *response)
+{
+	struct json_buffer *body = begin(frame, WEBSOCKET_TEXT);
+	const struct text event = text_lent("phx_reply", 9);
+	struct json_buffer payload = { 0 };
+	struct text text;
+
+	if (version == FRAME_V2) {
+		message_append_reply(body, join_ref, ref, topic_json,
+		    status->data, status->size, response->data, response->size);
+		return;
+	}
+	json_append_text(&payload, "{\"status\":");
+	json_append_string(&payload, status->data, status->size);
+	json_append_text(&payload, ",\"response\":");
+	json_append(&payload, response->data, response->size);
+	json_append_text(&payload, "}");
+	text = text_lent(payload.data, payload.size);
+	message_append_v1(body, ref, topic_json, &event, &text);
+	json_buffer_free(&payload);
+}
+
 bool
 frame_reply(struct frame *frame, const char *join_ref, const char *ref,
     const struct text *topic, const struct text *status, enum bennu_kind kind,
@@ -122,12 +171,11 @@ frame_reply(struct frame *frame, const char *join_ref, const char *ref,
 	struct json_buffer topic_json = { 0 };
 
 	if (kind != BENNU_JSON)
-		return append_binary_reply(
-		    frame, join_ref, ref, topic, status, response);
+		return version == FRAME_V2 &&
+		    append_binary_reply(
+			frame, join_ref, ref, topic, status, response);
 	json_append_string(&topic_json, topic->data, topic->size);
-	message_append_reply(begin(frame, WEBSOCKET_TEXT), join_ref, ref,
-	    topic_json.data, status->data, status->size, response->data,
-	    response->size);
+	append_reply(frame, join_ref, ref, topic_json.data, status, response);
 	json_buffer_free(&topic_json);
 	return true;
 }
@@ -136,20 +184,29 @@ void
 frame_protocol_reply(struct frame *frame, const char *join_ref, const char *ref,
     const char *topic_json, const char *status, const char *response)
 {
-	message_append_reply(begin(frame, WEBSOCKET_TEXT), join_ref, ref,
-	    topic_json, status, strlen(status), response, strlen(response));
+	const struct text status_text = text_lent(status, strlen(status));
+	const struct text response_text = text_lent(response, strlen(response));
+
+	append_reply(
+	    frame, join_ref, ref, topic_json, &status_text, &response_text);
 }
 
 void
 frame_end(struct frame *frame, const char *join_ref, const struct text *topic,
     const char *event, const char *payload)
 {
-	message_append_end(
-	    begin(frame, WEBSOCKET_TEXT), join_ref, topic, event, payload);
+	const struct text event_text = text_lent(event, strlen(event));
+	const struct text payload_text = text_lent(payload, strlen(payload));
+
+	if (version == FRAME_V1)
+		append_v1(frame, join_ref, topic, &event_text, &payload_text);
+	else
+		message_append_end(begin(frame, WEBSOCKET_TEXT), join_ref,
+		    topic, event, payload);
 }
 
-bool
-frame_parse_binary(
+static bool
+parse_binary(
     struct message *msg, const char *data, size_t size, struct text *payload)
 {
 	const unsigned char *head = (const unsigned char *)data;
@@ -178,4 +235,20 @@ frame_parse_binary(
 	payload->data = (char *)(uintptr_t)data + at;
 	payload->size = size - at;
 	return parsed;
+}
+
+bool
+frame_parse(struct message *msg, enum websocket_opcode opcode, const char *data,
+    size_t size, enum bennu_kind *kind, struct text *payload)
+{
+	*kind = BENNU_JSON;
+	if (version == FRAME_V2 && opcode == WEBSOCKET_BINARY) {
+		*kind = BENNU_BINARY;
+		return parse_binary(msg, data, size, payload);
+	}
+	if (!(version == FRAME_V1 ? message_parse_v1 : message_parse_v2)(
+		msg, data, size))
+		return false;
+	*payload = msg->payload;
+	return true;
 }

@@ -1,6 +1,7 @@
 /*
- * frame.h - messages to and from the client in the forms of Phoenix's V2
- * serializer: JSON text, and binary for payloads that are bytes.
+ * frame.h - messages to and from the client, in the forms of the serializer
+ * that it has asked for: V2 as JSON text, or binary for payloads that are
+ * bytes; V1 as JSON text only.
  */
 #ifndef FRAME_H
 #define FRAME_H
@@ -13,6 +14,13 @@
 #include "common/message.h"
 #include "transport/websocket.h"
 
+/* Phoenix's serializers, by their vsn. A process has one client. */
+enum frame_version {
+	FRAME_V1 = 1, /* ~> 1.0.0 */
+	FRAME_V2 = 2, /* ~> 2.0.0 */
+};
+void frame_speak(enum frame_version);
+
 /* A message to the client. Reused: each call begins it anew. */
 struct frame {
 	enum websocket_opcode opcode;
@@ -20,8 +28,8 @@ struct frame {
 };
 
 /*
- * refs are JSON text, or NULL for null. False: a binary form cannot hold it,
- * since a field is longer than 255 bytes.
+ * refs are JSON text, or NULL for null. False: there is no form for it. A field
+ * of a binary frame is longer than 255 bytes, or V1 has no binary frames.
  */
 bool frame_push(struct frame *, const char *join_ref, const struct text *topic,
     const struct text *event, enum bennu_kind, const struct text *payload);
@@ -38,10 +46,11 @@ void frame_end(struct frame *, const char *join_ref, const struct text *topic,
     const char *event, const char *payload);
 
 /*
- * A binary message of the client (kind 0); payload is lent of the bytes. False:
+ * A message of the client. A binary one of V2 has bytes as its payload: *kind
+ * says so, and *payload is lent of them; else it is lent of the message. False:
  * malformed, and nothing is to be freed.
  */
-bool frame_parse_binary(
-    struct message *, const char *, size_t, struct text *payload);
+bool frame_parse(struct message *, enum websocket_opcode, const char *, size_t,
+    enum bennu_kind *, struct text *payload);
 
 #endif /* FRAME_H */

@@ -96,28 +96,13 @@ on_message(struct transport *t, const struct incoming *in)
 		unmatched_topic(t, msg);
 }
 
-static bool
-parse(struct incoming *in, enum websocket_opcode opcode, const char *data,
-    size_t size)
-{
-	if (opcode == WEBSOCKET_BINARY) {
-		in->kind = BENNU_BINARY;
-		return frame_parse_binary(&in->msg, data, size, &in->payload);
-	}
-	in->kind = BENNU_JSON;
-	if (!message_parse_v2(&in->msg, data, size))
-		return false;
-	in->payload = in->msg.payload;
-	return true;
-}
-
 void
 phoenix_message(struct transport *t, enum websocket_opcode opcode,
     const char *data, size_t size)
 {
 	struct incoming in;
 
-	if (!parse(&in, opcode, data, size)) {
+	if (!frame_parse(&in.msg, opcode, data, size, &in.kind, &in.payload)) {
 		transport_close(t, 1011, "a malformed message");
 		return;
 	}

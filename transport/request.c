@@ -7,6 +7,7 @@
 
 #include "common/log.h"
 #include "transport/admin.h"
+#include "transport/frame.h"
 #include "transport/handshake.h"
 #include "transport/query.h"
 #include "transport/request.h"
@@ -103,20 +104,36 @@ find_socket(const struct config *config, const char *path)
 	return NULL;
 }
 
-/* "~> 2.0.0": any patch version of 2.0. */
+/* "2.0.7": "~> 2.0.0" takes any patch version of it. */
 static bool
-vsn_is_served(const char *query)
+vsn_is(const char *vsn, const char *minor)
 {
-	char *vsn = query_get(query, "vsn");
-	bool served = false;
+	size_t n = strlen(minor), digits;
 
-	if (vsn != NULL && strncmp(vsn, "2.0.", 4) == 0) {
-		size_t digits = strspn(vsn + 4, "0123456789");
+	if (strncmp(vsn, minor, n) != 0)
+		return false;
+	digits = strspn(vsn + n, "0123456789");
+	return digits > 0 && vsn[n + digits] == '\0' &&
+	    (digits == 1 || vsn[n] != '0');
+}
 
-		served = digits > 0 && digits < 10 && vsn[4 + digits] == '\0';
-	}
+/* The serializer that the client asks for; 0: none that is served. */
+static enum frame_version
+asked_version(const char *query)
+{
+	enum frame_version version = 0;
+	char *vsn;
+
+	errno = 0;
+	vsn = query_get(query, "vsn");
+	if (vsn == NULL && errno == ENOENT)
+		return FRAME_V1; /* absent means 1.0.0 */
+	if (vsn != NULL && vsn_is(vsn, "1.0."))
+		version = FRAME_V1;
+	else if (vsn != NULL && vsn_is(vsn, "2.0."))
+		version = FRAME_V2;
 	free(vsn);
-	return served;
+	return version;
 }
 
 /* The order of the checks is Phoenix's (PROTOCOL.md 1.1). */
@@ -133,7 +150,7 @@ upgrade(struct transport *t, const struct http_request *req,
 	}
 	if (!handshake_origin_allowed(
 		req, socket->check_origin, socket->norigins) ||
-	    !vsn_is_served(req->query)) {
+	    asked_version(req->query) == 0) {
 		respond(t, req, 403, NULL, "");
 		return;
 	}
@@ -142,6 +159,7 @@ upgrade(struct transport *t, const struct http_request *req,
 		respond(t, req, 400, "text/plain; charset=utf-8", wrong);
 		return;
 	}
+	frame_speak(asked_version(req->query));
 	handshake_append_accept(&buffer, req, NULL);
 	send_buffer(t, &buffer);
 	transport_upgrade(t, socket);
