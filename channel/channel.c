@@ -43,6 +43,7 @@ channel_end(struct bennu_socket *socket, enum bennu_reason reason)
 
 	socket->phase = PHASE_TERMINATE;
 	socket->in_hand = NULL;
+	tasks_kill(&socket->tasks);
 	if (socket->callbacks->terminate != NULL)
 		socket->callbacks->terminate(socket, reason, detail);
 	if (reason == BENNU_ERROR)
@@ -65,6 +66,18 @@ callback_done(struct bennu_socket *socket)
 	socket_flush(socket);
 	if (socket->stop != 0)
 		channel_end(socket, socket->stop);
+}
+
+/*
+ * Who stops does not say that it is done: its transport would hand it the next
+ * message, and take that for the one that ended it.
+ */
+static void
+message_done(struct bennu_socket *socket, enum envelope_type done)
+{
+	if (socket->stop == 0)
+		mailbox_send(socket->mailbox, done, NULL);
+	callback_done(socket);
 }
 
 static _Noreturn void
@@ -175,8 +188,7 @@ run_in(struct bennu_socket *socket, struct envelope *envelope)
 	if (socket->callbacks->handle_in != NULL)
 		result = socket->callbacks->handle_in(socket, &msg);
 	check_result(socket, "handle_in", &msg, result);
-	mailbox_send(socket->mailbox, ENVELOPE_DONE, NULL);
-	callback_done(socket);
+	message_done(socket, ENVELOPE_DONE);
 }
 
 static void
@@ -204,35 +216,89 @@ run_info(struct bennu_socket *socket, struct envelope *envelope)
 	if (!envelope_end(envelope))
 		fatalx("bad INFO envelope from the transport");
 	handle_info(socket, &msg);
+	message_done(socket, ENVELOPE_DONE);
+}
+
+static void
+run_out(struct bennu_socket *socket, struct envelope *envelope)
+{
+	struct bennu_message msg = {
+		.topic = socket->start->topic->data,
+		.topic_size = socket->start->topic->size,
+	};
+	enum bennu_result result;
+
+	msg.event = envelope_get_data(envelope, &msg.event_size);
+	msg.payload = get_payload(envelope);
+	if (!envelope_end(envelope))
+		fatalx("bad OUT envelope from the transport");
+	socket->phase = PHASE_INFO;
+	result = socket->callbacks->handle_out(socket, &msg);
+	check_result(socket, "handle_out", &msg, result);
 	mailbox_send(socket->mailbox, ENVELOPE_DONE, NULL);
 	callback_done(socket);
 }
 
 /*
- * The transport hears of a timer before its callback runs, so that a crash in
- * it is not laid at the door of the message that came meanwhile.
+ * What comes from inside, from a timer or a task. The transport hears of it
+ * before, so that a crash in it is not laid at the door of the message that
+ * came meanwhile.
  */
+static void
+begin_info(struct bennu_socket *socket, const char *event)
+{
+	struct envelope_writer writer = { 0 };
+
+	envelope_put_string(&writer, event);
+	mailbox_send(socket->mailbox, ENVELOPE_WAKE, &writer);
+	socket_flush(socket);
+}
+
+static void
+end_info(struct bennu_socket *socket)
+{
+	mailbox_send(socket->mailbox, ENVELOPE_SLEEP, NULL);
+	callback_done(socket);
+}
+
+static struct bennu_message
+inside_message(const struct bennu_socket *socket, const char *event,
+    struct bennu_payload payload, void *data)
+{
+	return (struct bennu_message){
+		.topic = socket->start->topic->data,
+		.topic_size = socket->start->topic->size,
+		.event = event,
+		.event_size = strlen(event),
+		.payload = payload,
+		.data = data,
+	};
+}
+
 static void
 run_timer(struct bennu_socket *socket)
 {
 	struct timer timer = timers_pop(&socket->timers);
-	struct bennu_message msg = {
-		.topic = socket->start->topic->data,
-		.topic_size = socket->start->topic->size,
-		.event = timer.event,
-		.event_size = strlen(timer.event),
-		.payload = bennu_empty(),
-		.data = timer.data,
-	};
-	struct envelope_writer writer = { 0 };
+	struct bennu_message msg = inside_message(
+	    socket, timer.event, bennu_empty(), timer.data);
 
-	envelope_put_string(&writer, timer.event);
-	mailbox_send(socket->mailbox, ENVELOPE_WAKE, &writer);
-	socket_flush(socket);
-	handle_info(socket, &msg);
-	mailbox_send(socket->mailbox, ENVELOPE_SLEEP, NULL);
+	begin_info(socket, timer.event);
+	if (!ack_expired(socket, timer.id))
+		handle_info(socket, &msg);
 	free(timer.event);
-	callback_done(socket);
+	end_info(socket);
+}
+
+static void
+run_task_end(struct bennu_socket *socket, struct task *task)
+{
+	struct bennu_message msg = inside_message(
+	    socket, task->event, task_payload(task), task->data);
+
+	begin_info(socket, task->event);
+	handle_info(socket, &msg);
+	task_free(task);
+	end_info(socket);
 }
 
 static void
@@ -248,6 +314,8 @@ on_envelope(struct mailbox *mailbox, struct envelope *envelope, void *arg)
 			: BENNU_CLOSED);
 	if (envelope->type == ENVELOPE_IN)
 		run_in(socket, envelope);
+	else if (envelope->type == ENVELOPE_OUT)
+		run_out(socket, envelope);
 	else if (envelope->type == ENVELOPE_INFO)
 		run_info(socket, envelope);
 	else if (envelope->type == ENVELOPE_END)
@@ -315,15 +383,42 @@ time_to_wait(const struct timers *timers)
 	return left > 1000000 ? 1000000 : (int)left;
 }
 
+/* Until the transport says something, a timer is due or a task has ended. */
+static void
+wait_and_read(struct bennu_socket *socket, int wait)
+{
+	struct pollfd pollfds[1 + TASKS_MAX] = { {
+	    .fd = CHANNEL_FD_MAILBOX,
+	    .events = POLLIN,
+	} };
+	struct task *task, *ended = NULL;
+	nfds_t n = 1;
+
+	LIST_FOREACH(task, &socket->tasks, entry)
+	pollfds[n++] = (struct pollfd){ .fd = task->fd, .events = POLLIN };
+	if (poll(pollfds, n, wait) == -1) {
+		if (errno != EINTR)
+			fatal("poll");
+		return;
+	}
+	n = 1;
+	LIST_FOREACH(task, &socket->tasks, entry)
+	if (pollfds[n++].revents != 0 && task_read(task))
+		ended = task;
+	/* One at a time: its callback may start others. */
+	if (ended != NULL)
+		run_task_end(socket, ended);
+	if (pollfds[0].revents != 0)
+		mailbox_read(socket->mailbox);
+}
+
 void
 channel_run(void *arg)
 {
 	struct bennu_socket socket = { .start = arg };
-	struct pollfd pollfd = {
-		.fd = CHANNEL_FD_MAILBOX,
-		.events = POLLIN,
-	};
 
+	LIST_INIT(&socket.acks);
+	LIST_INIT(&socket.tasks);
 	socket.callbacks = socket.start->config->callbacks;
 	socket.mailbox = mailbox_new(CHANNEL_FD_MAILBOX, on_envelope, &socket);
 	set_name(socket.start);
@@ -336,9 +431,6 @@ channel_run(void *arg)
 
 		if (wait == 0)
 			run_timer(&socket);
-		if (poll(&pollfd, 1, wait) == -1 && errno != EINTR)
-			fatal("poll");
-		if (pollfd.revents != 0)
-			mailbox_read(socket.mailbox);
+		wait_and_read(&socket, wait);
 	}
 }

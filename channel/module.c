@@ -34,6 +34,10 @@ check_channel(const struct config_channel *channel)
 	if (callbacks->join == NULL)
 		return xasprintf("%s:%d: module %s has no join", channel->file,
 		    channel->line, channel->module);
+	if (callbacks->intercept != NULL && callbacks->handle_out == NULL)
+		return xasprintf("%s:%d: module %s intercepts, but has no "
+				 "handle_out",
+		    channel->file, channel->line, channel->module);
 	return NULL;
 }
 

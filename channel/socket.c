@@ -324,6 +324,12 @@ bennu_ref_free(struct bennu_socket_ref *ref)
 	free(ref);
 }
 
+void
+bennu_close(struct bennu_socket *socket)
+{
+	send_envelope(socket, ENVELOPE_CLOSE, NULL);
+}
+
 /* ---- to everyone ---- */
 
 static void

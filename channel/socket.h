@@ -9,7 +9,9 @@
 
 #include <bennu/channel.h>
 
+#include "channel/ack.h"
 #include "channel/channel.h"
+#include "channel/task.h"
 #include "channel/timer.h"
 #include "common/mailbox.h"
 
@@ -20,7 +22,7 @@
 enum socket_phase {
 	PHASE_JOIN,
 	PHASE_IN,   /* a message is in hand and may be answered */
-	PHASE_INFO, /* a timer's or a topic's */
+	PHASE_INFO, /* a timer's, a topic's, a task's, an intercepted one */
 	PHASE_TERMINATE,
 };
 
@@ -37,6 +39,8 @@ struct bennu_socket {
 	const struct bennu_channel *callbacks;
 	struct mailbox *mailbox;
 	struct timers timers;
+	struct acks acks;
+	struct tasks tasks;
 	void *assigns;
 	struct scratch *scratch;
 

@@ -18,6 +18,7 @@ envelope_name(enum envelope_type type)
 		return #x
 	switch (type) {
 		NAME(IN);
+		NAME(OUT);
 		NAME(INFO);
 		NAME(END);
 		NAME(JOINED);
@@ -31,6 +32,7 @@ envelope_name(enum envelope_type type)
 		NAME(BROADCAST);
 		NAME(SUBSCRIBE);
 		NAME(UNSUBSCRIBE);
+		NAME(CLOSE);
 		NAME(STOP);
 		NAME(PS_HELLO);
 		NAME(PS_SUBSCRIBE);

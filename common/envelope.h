@@ -20,6 +20,7 @@
 enum envelope_type {
 	/* transport -> channel; the join itself is inherited memory */
 	ENVELOPE_IN = 1, /* event, ref or none, u32 kind, payload: handle_in */
+	ENVELOPE_OUT,    /* event, u32 kind, payload: handle_out */
 	ENVELOPE_INFO,   /* topic, event, u32 kind, payload: handle_info */
 	ENVELOPE_END,    /* u32 enum bennu_reason: terminate and exit */
 
@@ -37,6 +38,7 @@ enum envelope_type {
 	ENVELOPE_BROADCAST,   /* u32 flags, topic, event, u32 kind, payload */
 	ENVELOPE_SUBSCRIBE,   /* topic */
 	ENVELOPE_UNSUBSCRIBE, /* topic */
+	ENVELOPE_CLOSE,       /* the client's connection is to be closed */
 	ENVELOPE_STOP,        /* u32 enum bennu_reason, detail: it will exit */
 
 	/* transport -> pubsub; a subscription belongs to the connection */

@@ -656,6 +656,35 @@ send_info(struct topic *topic, const struct broadcast *broadcast)
 	queue_add(topic, item);
 }
 
+static bool
+intercepts(const struct topic *topic, const struct text *event)
+{
+	const char *const *listed = topic->config->callbacks->intercept;
+
+	for (; listed != NULL && *listed != NULL; listed++)
+		if (strlen(*listed) == event->size &&
+		    memcmp(*listed, event->data, event->size) == 0)
+			return true;
+	return false;
+}
+
+/* The channel decides what its client gets of it. */
+static void
+send_out(struct topic *topic, const struct broadcast *broadcast)
+{
+	struct item *item;
+
+	if (queue_is_full(topic)) {
+		transport_overrun(topic->transport, "a channel's queue");
+		return;
+	}
+	item = item_new(ENVELOPE_OUT, broadcast->event.data, NULL);
+	envelope_put_data(
+	    &item->body, broadcast->event.data, broadcast->event.size);
+	put_payload(item, broadcast->kind, &broadcast->payload);
+	queue_add(topic, item);
+}
+
 /* To this connection's own: the client, and the channels that want to know. */
 static bool
 deliver(struct transport *t, const struct broadcast *broadcast,
@@ -664,7 +693,10 @@ deliver(struct transport *t, const struct broadcast *broadcast,
 	struct topic *topic = topic_find(t, &broadcast->topic);
 	struct extra *extra;
 
-	if (topic != NULL && topic != except && topic->subscribed) {
+	if (topic != NULL && topic != except && topic->subscribed &&
+	    intercepts(topic, &broadcast->event)) {
+		send_out(topic, broadcast);
+	} else if (topic != NULL && topic != except && topic->subscribed) {
 		if (!frame_broadcast(&frame, &broadcast->topic,
 			&broadcast->event, broadcast->kind,
 			&broadcast->payload))
@@ -874,6 +906,14 @@ on_done(struct topic *topic)
 }
 
 static bool
+on_close(struct topic *topic)
+{
+	log_info("closed: channel %s wants it", topic->name.data);
+	transport_close(topic->transport, 1008, "a channel wants it");
+	return true;
+}
+
+static bool
 on_stop(struct topic *topic, struct envelope *envelope)
 {
 	enum bennu_reason reason = envelope_get_u32(envelope);
@@ -899,6 +939,8 @@ dispatch(struct topic *topic, struct envelope *envelope)
 		return on_subscribe(topic, envelope, false);
 	if (envelope->type == ENVELOPE_STOP)
 		return on_stop(topic, envelope);
+	if (envelope->type == ENVELOPE_CLOSE)
+		return on_close(topic);
 	/* A join may not say more. */
 	if (topic->state != TOPIC_JOINED)
 		return false;

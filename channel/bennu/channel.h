@@ -93,8 +93,14 @@ enum bennu_reason {
  * bennu.conf says which topics it serves. Callbacks run one at a time.
  */
 struct bennu_channel {
-	unsigned abi; /* BENNU_ABI: BENNU_CHANNEL sets it */
+	unsigned abi; /* BENNU_ABI */
 	const char *name;
+
+	/*
+	 * Events of broadcasts on the channel's topic that go to handle_out
+	 * instead of straight to the client; NULL-terminated, or NULL.
+	 */
+	const char *const *intercept;
 
 	/*
 	 * A client wants to join; message->payload is its params. bennu_reply
@@ -107,7 +113,13 @@ struct bennu_channel {
 	/* The client pushed an event. */
 	enum bennu_result (*handle_in)(
 	    struct bennu_socket *, const struct bennu_message *);
-	/* A timer fired, or another topic brought a broadcast. */
+	/*
+	 * An intercepted broadcast: push it, changed or not, or let it be.
+	 * Required with intercept.
+	 */
+	enum bennu_result (*handle_out)(
+	    struct bennu_socket *, const struct bennu_message *);
+	/* A timer fired, or another topic brought a broadcast, or a task ended. */
 	enum bennu_result (*handle_info)(
 	    struct bennu_socket *, const struct bennu_message *);
 	/*
@@ -186,6 +198,26 @@ BENNU_API void bennu_reply_to(
     struct bennu_socket_ref *, const char *status, struct bennu_payload);
 BENNU_API void bennu_ref_free(struct bennu_socket_ref *);
 
+/*
+ * Push something that the client must acknowledge: its own event does, and
+ * handle_in calls bennu_acked with the same id. Without that in `timeout` ms
+ * comes the policy. Pending ids are a set: one never covers another. Pushing an
+ * id that is pending starts its time again.
+ */
+enum bennu_ack_policy {
+	BENNU_ACK_CRASH = 1, /* as bennu_stop(BENNU_ERROR) */
+	BENNU_ACK_CLOSE,     /* close the client's connection */
+	BENNU_ACK_LOG,       /* only a line in the log */
+};
+BENNU_API void bennu_push_acked(struct bennu_socket *, const char *event,
+    struct bennu_payload, const char *id, unsigned timeout,
+    enum bennu_ack_policy);
+/* False: it was not pending (any more). */
+BENNU_API bool bennu_acked(struct bennu_socket *, const char *id);
+
+/* Close the client's connection, with all its channels; it may come back. */
+BENNU_API void bennu_close(struct bennu_socket *);
+
 /* ---- to everyone ---- */
 
 /* To all on this topic, this client too; _from leaves out this channel. Not
@@ -218,6 +250,24 @@ BENNU_API unsigned bennu_send_after(
 BENNU_API long bennu_timer_left(const struct bennu_socket *, unsigned timer);
 /* The same, and it will not fire. */
 BENNU_API long bennu_cancel_timer(struct bennu_socket *, unsigned timer);
+
+/* ---- work that would hold up the channel ---- */
+
+struct bennu_task; /* in the task's process */
+
+/*
+ * Fork a process that runs `run`; ps shows it, and kill -9 of it costs nothing
+ * but its result. When it has ended handle_info gets a message with this event
+ * and `data`; its payload is what bennu_task_result made, or, when the task died
+ * without one, {"error":"killed"}. Tasks end with their channel. Handles and
+ * threads must not be open across it (sqlite's among them). Returns the pid; -1
+ * with errno when it cannot be forked (EAGAIN: 64 run already, or the kernel's
+ * limit).
+ */
+BENNU_API int bennu_task(struct bennu_socket *, const char *event,
+    void (*run)(struct bennu_task *, void *data), void *data);
+/* In the task: its result; the last call counts. cJSON trees: print them. */
+BENNU_API void bennu_task_result(struct bennu_task *, struct bennu_payload);
 
 /* ---- the end ---- */
 
