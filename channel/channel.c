@@ -257,8 +257,7 @@ begin_info(struct bennu_socket *socket, const char *event)
 static void
 end_info(struct bennu_socket *socket)
 {
-	mailbox_send(socket->mailbox, ENVELOPE_SLEEP, NULL);
-	callback_done(socket);
+	message_done(socket, ENVELOPE_SLEEP);
 }
 
 static struct bennu_message
