@@ -217,9 +217,9 @@ process_init(int argc, char **argv, char **envp)
 	open_standard_descriptors();
 	find_title_area(argc, argv, envp);
 	exec_again(argv);
-	move_out_of_title_area(argc, argv, envp);
 	unsetenv(EXEC_ENV);
 	unsetenv("LD_BIND_NOW");
+	move_out_of_title_area(argc, argv, envp);
 	signal(SIGPIPE, SIG_IGN);
 	process_parent = getppid();
 }
@@ -278,6 +278,7 @@ process_catch_term(int fd, int shutdown_ms)
 		term_alarm = 1;
 	sigemptyset(&action.sa_mask);
 	sigaction(SIGTERM, &action, NULL);
+	signal(SIGALRM, SIG_DFL); /* ignored, if who started us ignored it */
 	sigemptyset(&term);
 	sigaddset(&term, SIGTERM);
 	sigprocmask(SIG_UNBLOCK, &term, NULL);
