@@ -60,7 +60,7 @@ END_TEST
 
 START_TEST(other_types_have_no_name)
 {
-	const uint32_t types[] = { 0, 4, 99, 113, 199, 204, 249, 254, 299, 301,
+	const uint32_t types[] = { 0, 50, 99, 150, 199, 220, 249, 254, 299, 301,
 		0x7fffffff, 0xffffffff };
 
 	for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)

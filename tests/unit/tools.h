@@ -25,7 +25,7 @@
 #define TOOLS_DEADLINE 20000 /* ms that anything may take */
 
 /* A tick keeps the loop turning, so that the deadline is looked at. */
-static void
+static inline void
 tools_tick(evutil_socket_t fd, short what, void *arg)
 {
 }
@@ -95,14 +95,15 @@ tools_assert_no_children(void)
 	ck_assert_int_eq(errno, ECHILD);
 }
 
-/* Open descriptors, that of the directory left out. */
+/* Open descriptors. Also for children, which Check must not hear of. */
 static inline unsigned
 tools_count_fds(void)
 {
 	DIR *dir = opendir("/proc/self/fd");
 	unsigned n = 0;
 
-	ck_assert_ptr_nonnull(dir);
+	if (dir == NULL)
+		abort();
 	while (readdir(dir) != NULL)
 		n++;
 	closedir(dir);
