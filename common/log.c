@@ -16,10 +16,35 @@
 static char log_name[64] = "bennu";
 static enum log_level log_max = LOG_LEVEL_INFO;
 
+/* Control characters by their number; U+0080 to U+009F are such, too. */
+static size_t
+append_escaped(char *line, size_t at, size_t max, const char *text)
+{
+	static const char hex[] = "0123456789abcdef";
+
+	for (; *text != '\0' && at + 4 < max; text++) {
+		unsigned char c = (unsigned char)*text;
+
+		if (c == 0xc2 && ((unsigned char)text[1] & 0xe0) == 0x80)
+			c = (unsigned char)*++text;
+		else if (c >= 0x20 && c != 0x7f) {
+			line[at++] = (char)c;
+			continue;
+		}
+		line[at++] = '\\';
+		line[at++] = 'x';
+		line[at++] = hex[c >> 4];
+		line[at++] = hex[c & 15];
+	}
+	return at;
+}
+
 void
 log_init(const char *name)
 {
-	snprintf(log_name, sizeof log_name, "%s", name);
+	size_t n = append_escaped(log_name, 0, sizeof log_name, name);
+
+	log_name[n] = '\0';
 }
 
 void
@@ -51,26 +76,6 @@ priority(enum log_level level)
 		return "<7>";
 	}
 	return "";
-}
-
-static size_t
-append_escaped(char *line, size_t at, size_t max, const char *text)
-{
-	static const char hex[] = "0123456789abcdef";
-
-	for (; *text != '\0' && at + 4 < max; text++) {
-		unsigned char c = (unsigned char)*text;
-
-		if (c >= 0x20 && c != 0x7f) {
-			line[at++] = (char)c;
-			continue;
-		}
-		line[at++] = '\\';
-		line[at++] = 'x';
-		line[at++] = hex[c >> 4];
-		line[at++] = hex[c & 15];
-	}
-	return at;
 }
 
 static void vlog(enum log_level, int, const char *, va_list)
