@@ -1,0 +1,75 @@
+// What the kernel says of processes.
+import fs from 'node:fs';
+import { until } from './wait.mjs';
+
+function read(path) {
+  try {
+    return fs.readFileSync(path, 'latin1');
+  } catch {
+    return null;
+  }
+}
+
+// { pid, comm, state, ppid, pgrp, session, title }, or null when it is gone.
+export function describe(pid) {
+  const stat = read(`/proc/${pid}/stat`);
+  if (stat === null) return null;
+  const open = stat.indexOf('(');
+  const close = stat.lastIndexOf(')');
+  const [state, ppid, pgrp, session] = stat.slice(close + 2).split(' ');
+  return {
+    pid: Number(pid),
+    comm: stat.slice(open + 1, close),
+    state,
+    ppid: Number(ppid),
+    pgrp: Number(pgrp),
+    session: Number(session),
+    title: Buffer.from(read(`/proc/${pid}/cmdline`) ?? '', 'latin1')
+      .toString()
+      .split('\0')[0],
+  };
+}
+
+// All processes of a session: a server is started in one of its own, and a
+// child of it cannot leave unless it wants to.
+export function inSession(session) {
+  return fs
+    .readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(describe)
+    .filter((process) => process !== null && process.session === session);
+}
+
+export function isAlive(pid) {
+  const process = describe(pid);
+  return process !== null && process.state !== 'Z';
+}
+
+export const gone = (pid, ms) =>
+  until(() => describe(pid) === null, `the end of ${pid}`, ms);
+
+// { fd: what it is }, e.g. { 0: '/dev/null', 3: 'socket:[123]' }.
+export function descriptors(pid) {
+  const directory = `/proc/${pid}/fd`;
+  const all = {};
+  for (const fd of fs.readdirSync(directory)) {
+    try {
+      all[fd] = fs.readlinkSync(`${directory}/${fd}`);
+    } catch {
+      // it was closed meanwhile
+    }
+  }
+  return all;
+}
+
+// The inode of the TCP socket that listens on a port.
+export function listenInode(port) {
+  const hex = port.toString(16).toUpperCase().padStart(4, '0');
+  for (const file of ['/proc/net/tcp', '/proc/net/tcp6'])
+    for (const line of (read(file) ?? '').split('\n')) {
+      const fields = line.trim().split(/\s+/);
+      if (fields[1]?.endsWith(`:${hex}`) && fields[3] === '0A')
+        return Number(fields[9]);
+    }
+  return null;
+}

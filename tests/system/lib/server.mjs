@@ -1,0 +1,247 @@
+// A real server: its own configuration, run directory, port and session.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Client } from './client.mjs';
+import { describe, inSession } from './procs.mjs';
+import { Inbox, until, within } from './wait.mjs';
+
+const top = fileURLToPath(new URL('../../../', import.meta.url));
+export const build = path.resolve(process.env.BENNU_BUILD ?? path.join(top, 'build'));
+export const program = path.join(build, 'supervisor/supervisor');
+export const modules = path.join(build, 'tests/system');
+export const asan = process.env.BENNU_ASAN === '1';
+
+const running = new Set();
+
+function killAll() {
+  for (const server of running)
+    for (const { pid } of inSession(server.pid)) {
+      try {
+        process.kill(pid, 'SIGKILL');
+      } catch {
+        // it is gone
+      }
+    }
+}
+// The runner's end must not leave servers behind.
+process.on('exit', killAll);
+for (const signal of ['SIGTERM', 'SIGINT'])
+  process.on(signal, () => process.exit(1));
+
+function block(head, keys) {
+  const lines = Object.entries(keys).map(([key, value]) =>
+    typeof value === 'object' && !Array.isArray(value)
+      ? block(key, value)
+      : `${key} = ${Array.isArray(value) ? `{${value.map((v) => `"${v}"`).join(', ')}}` : `"${value}"`}`,
+  );
+  return `${head} {\n${lines.join('\n')}\n}`;
+}
+
+// { server, socket, channels: { pattern: keys }, endpoint, log } as bennu.conf.
+export function configuration({ server, socket, channels, endpoint, log } = {}) {
+  const all = channels ?? { 'test:*': {} };
+  const patterns = Object.fromEntries(
+    Object.entries(all).map(([pattern, keys]) => [
+      `channel "${pattern}"`,
+      { module: 'systest.so:systest', ...keys },
+    ]),
+  );
+  return [
+    block('server', { listen: ['127.0.0.1:0'], crash_limit: 0, ...server }),
+    block('socket "/socket"', { ...socket, ...patterns }),
+    block('endpoint', endpoint ?? {}),
+    block('log', log ?? {}),
+    '',
+  ].join('\n');
+}
+
+export function temporary() {
+  const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'bennu-test-'));
+  fs.chmodSync(directory, 0o755); // another user may have to pass
+  return directory;
+}
+
+export class Server {
+  // options: those of configuration(); text: the whole file instead; args, env,
+  // stdio, wrap: a command before the program; directory: an old one, again.
+  constructor(options = {}) {
+    this.directory = options.directory ?? temporary();
+    this.ownsDirectory = options.directory === undefined;
+    this.run = path.join(this.directory, 'run');
+    this.config = path.join(this.directory, 'bennu.conf');
+    fs.writeFileSync(this.config, options.text ?? configuration(options));
+    this.lines = []; // all of the log
+    this.inbox = new Inbox(); // those that nobody has waited for yet
+    this.output = '';
+    this.stdoutLines = [];
+    const args = ['-c', this.config, '-r', this.run, ...(options.args ?? [])];
+    const [command, ...before] = [...(options.wrap ?? []), program];
+    this.child = spawn(command, [...before, ...args], {
+      stdio: ['ignore', 'pipe', 'pipe', ...(options.stdio ?? [])],
+      detached: true,
+      env: {
+        ...process.env,
+        BENNU_SERVER_MODULE_DIRECTORY: modules,
+        PORT: '',
+        ...options.env,
+      },
+    });
+    this.pid = this.child.pid;
+    running.add(this);
+    this.child.stdout.on('data', (data) => {
+      this.output += data;
+    });
+    this.child.stderr.setEncoding('utf8').on('data', (data) => this.#log(data));
+    this.exited = new Promise((resolve) =>
+      this.child.once('exit', (code, signal) => resolve({ code, signal })),
+    );
+    // All who held its standard error have ended.
+    this.closed = new Promise((resolve) => this.child.once('close', resolve));
+    this.child.once('close', () => this.inbox.close('the server has ended'));
+  }
+
+  #rest = '';
+  #log(data) {
+    const lines = (this.#rest + data).split('\n');
+    this.#rest = lines.pop();
+    for (const line of lines) {
+      this.lines.push(line);
+      this.inbox.add(line);
+      if (process.env.BENNU_TEST_LOG === '1') console.error(line);
+    }
+  }
+
+  get logText() {
+    return this.lines.join('\n');
+  }
+
+  // The next line of the log that matches; each is found once.
+  async log(pattern, ms) {
+    const line = await this.inbox.take(
+      (l) => pattern.test(l),
+      `a line of the log: ${pattern}`,
+      ms,
+    );
+    return pattern.exec(line);
+  }
+
+  // How many lines match.
+  count(pattern) {
+    return this.lines.filter((line) => pattern.test(line)).length;
+  }
+
+  async ready() {
+    const [, address] = await this.log(/listening on (?:http:\/\/)?([^/#]\S*)/);
+    const [, host, port] = /^(.*):(\d+)\//.exec(address) ?? [];
+    this.address = address;
+    this.host = host;
+    this.port = Number(port);
+    this.token = /#token=(\w+)/.exec(address)?.[1];
+    return this;
+  }
+
+  url(query = 'vsn=2.0.0') {
+    return `ws://127.0.0.1:${this.port}/socket/websocket?${query}`;
+  }
+
+  // A client with its socket open.
+  connect(options) {
+    return Client.open(this.url(), options);
+  }
+
+  // Its processes, and those of a role: "transport", "channel", "pubsub".
+  processes() {
+    return inSession(this.pid).filter((p) => p.state !== 'Z');
+  }
+
+  workers(role) {
+    return this.processes().filter(
+      (p) => p.pid !== this.pid && p.title.startsWith(`bennu: ${role} `),
+    );
+  }
+
+  // All that is below pid.
+  below(pid) {
+    return this.processes().filter((p) => p.ppid === pid);
+  }
+
+  // The processes as ROLE: NUMBER.
+  census() {
+    const census = {};
+    for (const p of this.processes()) {
+      const role = /^bennu: (\w+)/.exec(p.title)?.[1] ?? p.comm;
+      census[role] = (census[role] ?? 0) + 1;
+    }
+    return census;
+  }
+
+  // Until the processes are as many of each role as expected.
+  async settles(expected) {
+    const all = { supervisor: 1, pubsub: 1, ...expected };
+    for (const role of Object.keys(all)) if (all[role] === 0) delete all[role];
+    const same = () => {
+      const census = this.census();
+      return (
+        Object.keys(census).length === Object.keys(all).length &&
+        Object.entries(all).every(([role, n]) => census[role] === n)
+      );
+    };
+    try {
+      await until(same, 'census');
+    } catch {
+      assert.deepEqual(this.census(), all);
+    }
+  }
+
+  // Nothing of it is left, and it has said nothing that it should not.
+  async isGone(ms) {
+    await until(
+      () => inSession(this.pid).length === 0,
+      `no process left of: ${JSON.stringify(inSession(this.pid))}`,
+      ms,
+    );
+    await within(this.closed, () => 'the end of its standard error');
+    running.delete(this);
+    const bad = this.lines.filter((line) =>
+      /AddressSanitizer|runtime error|Assertion/.test(line),
+    );
+    assert.deepEqual(bad, [], this.logText.slice(-4000));
+  }
+
+  // SIGTERM: it ends in order, and nothing of it stays.
+  async stop({ code = 0, ms } = {}) {
+    if (this.child.exitCode === null && this.child.signalCode === null)
+      this.child.kill('SIGTERM');
+    const end = await within(this.exited, () => `the end; ${JSON.stringify(inSession(this.pid))}`, ms);
+    try {
+      assert.deepEqual(end, { code, signal: null }, this.logText.slice(-4000));
+      await this.isGone();
+    } finally {
+      this.removeDirectory();
+    }
+  }
+
+  // kill -9, without a word.
+  async kill() {
+    this.child.kill('SIGKILL');
+    await within(this.exited, () => 'the end');
+  }
+
+  removeDirectory() {
+    if (!this.ownsDirectory) return;
+    fs.rmSync(this.directory, { recursive: true, force: true });
+  }
+}
+
+// Ready; stopped and looked after when the test (or suite) ends.
+export async function start(t, options) {
+  const server = new Server(options);
+  t.after(() => server.stop());
+  return server.ready();
+}
+
+export { describe };
