@@ -262,7 +262,7 @@ struct bennu_task; /* in the task's process */
  * without one, {"error":"killed"}. Tasks end with their channel. Handles and
  * threads must not be open across it (sqlite's among them). Returns the pid; -1
  * with errno when it cannot be forked (EAGAIN: 64 run already, or the kernel's
- * limit).
+ * limit; EMFILE: limit_nofile).
  */
 BENNU_API int bennu_task(struct bennu_socket *, const char *event,
     void (*run)(struct bennu_task *, void *data), void *data);

@@ -1,0 +1,163 @@
+/*
+ * api.c - a channel that uses what a busy application uses: interception,
+ * acknowledged pushes, tasks. Driven by api.test.mjs.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <bennu/channel.h>
+
+static enum bennu_result
+api_join(struct bennu_socket *socket, const struct bennu_message *msg)
+{
+	(void)socket;
+	(void)msg;
+	return BENNU_OK;
+}
+
+static const char *
+string_of(const cJSON *object, const char *name)
+{
+	return cJSON_GetStringValue(
+	    cJSON_GetObjectItemCaseSensitive(object, name));
+}
+
+static int
+number_of(const cJSON *object, const char *name)
+{
+	const cJSON *n = cJSON_GetObjectItemCaseSensitive(object, name);
+
+	return cJSON_IsNumber(n) ? n->valueint : 0;
+}
+
+/* ---- acknowledged pushes ---- */
+
+static enum bennu_ack_policy
+policy_of(const char *name)
+{
+	if (strcmp(name, "close") == 0)
+		return BENNU_ACK_CLOSE;
+	return strcmp(name, "log") == 0 ? BENNU_ACK_LOG : BENNU_ACK_CRASH;
+}
+
+static void
+push_acked(struct bennu_socket *socket, const cJSON *payload)
+{
+	const char *id = string_of(payload, "id");
+
+	bennu_push_acked(socket, "important",
+	    bennu_format(socket, "{\"id\":\"%s\"}", id), id,
+	    (unsigned)number_of(payload, "timeout"),
+	    policy_of(string_of(payload, "policy")));
+}
+
+/* ---- tasks ---- */
+
+static void
+work(struct bennu_task *task, void *data)
+{
+	const char *how = data;
+
+	if (strcmp(how, "die") == 0)
+		raise(SIGKILL);
+	if (strcmp(how, "wait") == 0)
+		pause();
+	if (strcmp(how, "large") == 0) {
+		size_t size = 3 << 20;
+		char *text = malloc(size + 3);
+
+		memset(text + 1, 'x', size);
+		text[0] = text[size + 1] = '"';
+		text[size + 2] = '\0';
+		bennu_task_result(task, bennu_text(text));
+		free(text);
+		return;
+	}
+	bennu_task_result(task, bennu_text("\"first\""));
+	bennu_task_result(task, bennu_text("{\"worked\":true}"));
+}
+
+static void
+start_tasks(struct bennu_socket *socket, const cJSON *payload)
+{
+	int n = number_of(payload, "n"), started = 0;
+
+	while (n-- > 0)
+		if (bennu_task(socket, "task_done", work,
+			strdup(string_of(payload, "how"))) != -1)
+			started++;
+		else if (errno != EAGAIN)
+			abort();
+	bennu_reply(socket, "ok",
+	    bennu_format(socket, "{\"started\":%d}", started));
+}
+
+/* ---- callbacks ---- */
+
+static enum bennu_result
+api_handle_in(struct bennu_socket *socket, const struct bennu_message *msg)
+{
+	const cJSON *payload = bennu_json(socket, &msg->payload);
+
+	if (strcmp(msg->event, "echo") == 0) {
+		bennu_reply(socket, "ok", msg->payload);
+	} else if (strcmp(msg->event, "push_acked") == 0) {
+		push_acked(socket, payload);
+	} else if (strcmp(msg->event, "ack") == 0) {
+		bool known = bennu_acked(socket, string_of(payload, "id"));
+
+		bennu_reply(
+		    socket, known ? "ok" : "error", bennu_empty());
+	} else if (strcmp(msg->event, "tasks") == 0) {
+		start_tasks(socket, payload);
+	} else if (strcmp(msg->event, "shout") == 0) {
+		bennu_broadcast(socket, "shout", msg->payload);
+		bennu_reply(socket, "ok", bennu_empty());
+	} else if (strcmp(msg->event, "shout_from") == 0) {
+		bennu_broadcast_from(socket, "shout", msg->payload);
+		bennu_reply(socket, "ok", bennu_empty());
+	} else if (strcmp(msg->event, "close") == 0) {
+		bennu_close(socket);
+	} else {
+		return BENNU_UNHANDLED;
+	}
+	return BENNU_OK;
+}
+
+/* {"crash": true} kills whoever it is not hidden from. */
+static enum bennu_result
+api_handle_out(struct bennu_socket *socket, const struct bennu_message *msg)
+{
+	const cJSON *payload = bennu_json(socket, &msg->payload);
+
+	if (cJSON_GetObjectItemCaseSensitive(payload, "crash") != NULL)
+		abort();
+	if (cJSON_GetObjectItemCaseSensitive(payload, "secret") == NULL)
+		bennu_push(socket, "heard", msg->payload);
+	return BENNU_OK;
+}
+
+static enum bennu_result
+api_handle_info(struct bennu_socket *socket, const struct bennu_message *msg)
+{
+	if (strcmp(msg->event, "task_done") == 0) {
+		bennu_push(socket, "task_done", msg->payload);
+		free(msg->data);
+	}
+	return BENNU_OK;
+}
+
+static const char *const api_intercept[] = { "shout", NULL };
+
+BENNU_CHANNEL(api) = {
+	.abi = BENNU_ABI,
+	.name = "api",
+	.intercept = api_intercept,
+	.join = api_join,
+	.handle_in = api_handle_in,
+	.handle_out = api_handle_out,
+	.handle_info = api_handle_info,
+};
