@@ -36,6 +36,8 @@ set_defaults(struct config *config)
 	config->listen[1] = xasprintf("[::1]:%d", DEFAULT_PORT);
 	config->nlisten = 2;
 	config->module_directory = xstrdup(MODULE_DIRECTORY);
+	config->url_host = xstrdup("localhost");
+	config->connect_workers = 1;
 	config->max_connections = 10 * 1000;
 	config->max_connections_per_address = 1000;
 	config->backlog_max = MB;
@@ -61,6 +63,7 @@ set_socket_defaults(struct config_socket *socket)
 	socket->websocket = true;
 	socket->idle_timeout = 60 * SECOND;
 	socket->join_timeout = 5 * SECOND;
+	socket->connect_timeout = 5 * SECOND;
 	socket->max_frame = 10 * MB;
 	socket->max_message = 8 * MB;
 	socket->max_channels = 100;
@@ -242,6 +245,8 @@ load_socket(
 	int rc;
 
 	set_socket_defaults(socket);
+	socket->line = config_parse_line(cfg);
+	socket->file = xstrdup(loader->path);
 	rc = load_mount(loader, socket, where, cfg_title(cfg));
 	free(where);
 	if (rc == -1 ||
@@ -525,6 +530,20 @@ check_shutdown(struct config_loader *loader)
 	return -1;
 }
 
+/* check_origin = true is known once the host is. */
+static void
+resolve_origins(struct config *config)
+{
+	for (size_t i = 0; i < config->nsockets; i++) {
+		struct config_socket *socket = &config->sockets[i];
+
+		for (size_t j = 0; j < socket->norigins; j++)
+			if (strcmp(socket->check_origin[j], "true") == 0)
+				config_replace(&socket->check_origin[j],
+				    xasprintf("//%s", config->url_host));
+	}
+}
+
 struct config *
 config_load(const char *path, const struct config_arguments *args, char **error)
 {
@@ -541,6 +560,8 @@ config_load(const char *path, const struct config_arguments *args, char **error)
 		config_free(loader.config);
 		loader.config = NULL;
 		*error = loader.error;
+	} else {
+		resolve_origins(loader.config);
 	}
 	free(loader.directory);
 	free(loader.cwd);
@@ -569,6 +590,8 @@ free_socket(struct config_socket *socket)
 	free(socket->channels);
 	config_free_list(&socket->check_origin, &socket->norigins);
 	free(socket->path);
+	free(socket->module);
+	free(socket->file);
 }
 
 void
@@ -583,6 +606,7 @@ config_free(struct config *config)
 	free(config->user);
 	free(config->run_directory);
 	free(config->module_directory);
+	free(config->url_host);
 	free(config->static_directory);
 	free(config);
 }

@@ -14,6 +14,7 @@
 #include "common/supervise.h"
 
 struct bennu_channel;
+struct bennu_user_socket;
 
 /* A key of a free-form options block. */
 struct config_option {
@@ -40,15 +41,34 @@ struct config_channel {
 	int line;
 };
 
+/* What connect may see beside the parameters: Phoenix's connect_info. */
+enum connect_info {
+	CONNECT_INFO_PEER = 1,
+	CONNECT_INFO_TRACE = 2, /* traceparent, tracestate */
+	CONNECT_INFO_X = 4,     /* x-... */
+	CONNECT_INFO_URI = 8,
+	CONNECT_INFO_USER_AGENT = 16,
+	CONNECT_INFO_WEBSOCKET = 32, /* sec-websocket-... */
+};
+
 struct config_socket {
-	char *path;          /* "/socket", without trailing slash */
-	char **check_origin; /* rules; NULL = no check */
+	char *path;   /* "/socket", without trailing slash */
+	char *module; /* "app.so:user_socket"; NULL: all may connect */
+	/* Filled in by channel/module.c. */
+	const struct bennu_user_socket *callbacks;
+	char *file; /* where the block stands, for errors */
+	int line;
+	/* Rules, ":conn" among them; NULL = no check. */
+	char **check_origin;
 	size_t norigins;
-	bool websocket;         /* "transports" */
-	long long idle_timeout; /* ms */
-	long long join_timeout; /* ms a join may take when it is run again */
-	size_t max_frame;       /* bytes of one frame's payload */
-	size_t max_message;     /* bytes of a message put together */
+	bool auth_token;           /* taken from Sec-WebSocket-Protocol */
+	unsigned connect_info;     /* enum connect_info, added */
+	long long connect_timeout; /* ms that a connect callback may take */
+	bool websocket;            /* "transports" */
+	long long idle_timeout;    /* ms */
+	long long join_timeout;    /* ms a join may take when it is run again */
+	size_t max_frame;          /* bytes of one frame's payload */
+	size_t max_message;        /* bytes of a message put together */
 	unsigned max_channels;
 	struct config_channel *channels;
 	size_t nchannels;
@@ -67,10 +87,12 @@ struct config {
 	char
 	    *run_directory; /* or NULL: bennu-<port> in the runtime directory */
 	char *module_directory; /* where modules without a / are */
+	char *url_host;         /* what the world calls this server */
 	unsigned max_connections;
 	unsigned max_connections_per_address; /* 0 = unlimited */
 	unsigned pubsub_workers;              /* 0 = by formula */
-	bool affinity; /* a transport and its channels stay on one core */
+	unsigned connect_workers;             /* processes that run connect */
+	bool affinity;      /* a transport and its channels stay on one core */
 	size_t backlog_max; /* bytes that may wait for one slow client */
 	enum backlog_policy backlog_policy;
 	size_t queue_max_bytes;      /* that may wait for one channel */

@@ -401,6 +401,18 @@ set_listen(const struct config_setting *s)
 	return 0;
 }
 
+/* As in Phoenix: true is the server's own host, false is no check at all. */
+static const char *
+check_origin_rule(const struct config_setting *s, size_t i)
+{
+	if (strcmp(s->values[i], "true") == 0 ||
+	    strcmp(s->values[i], ":conn") == 0)
+		return NULL;
+	if (strcmp(s->values[i], "false") == 0)
+		return s->n == 1 ? NULL : "it stands alone or not at all";
+	return config_value_origin(s->values[i]);
+}
+
 static int
 set_origins(const struct config_setting *s)
 {
@@ -410,7 +422,7 @@ set_origins(const struct config_setting *s)
 	    -1)
 		return -1;
 	for (size_t i = 0; i < s->n; i++) {
-		const char *why = config_value_origin(s->values[i]);
+		const char *why = check_origin_rule(s, i);
 
 		if (why != NULL) {
 			config_fail(s->loader, s->where[i], "%s '%s': %s",
@@ -419,10 +431,39 @@ set_origins(const struct config_setting *s)
 		}
 	}
 	config_free_list(&socket->check_origin, &socket->norigins);
+	if (strcmp(s->values[0], "false") == 0)
+		return 0;
 	socket->check_origin = xcalloc(s->n, sizeof(char *));
 	for (size_t i = 0; i < s->n; i++)
 		socket->check_origin[i] = xstrdup(s->values[i]);
 	socket->norigins = s->n;
+	return 0;
+}
+
+static int
+set_connect_info(const struct config_setting *s)
+{
+	unsigned *info = field_of(s);
+
+	*info = 0;
+	for (size_t i = 0; i < s->n; i++) {
+		const struct config_choice *choice = find_choice(s, i);
+
+		if (choice == NULL)
+			return -1;
+		*info |= (unsigned)choice->value;
+	}
+	return 0;
+}
+
+static int
+set_host(const struct config_setting *s)
+{
+	const char *why = config_value_host(s->values[0]);
+
+	if (why != NULL)
+		return fail_value(s, why);
+	config_replace(field_of(s), xstrdup(s->values[0]));
 	return 0;
 }
 
@@ -467,6 +508,16 @@ static const struct config_choice levels[] = {
 	{ NULL, 0 },
 };
 
+static const struct config_choice infos[] = {
+	{ "peer_data", CONNECT_INFO_PEER },
+	{ "trace_context_headers", CONNECT_INFO_TRACE },
+	{ "x_headers", CONNECT_INFO_X },
+	{ "uri", CONNECT_INFO_URI },
+	{ "user_agent", CONNECT_INFO_USER_AGENT },
+	{ "sec_websocket_headers", CONNECT_INFO_WEBSOCKET },
+	{ NULL, 0 },
+};
+
 static const struct config_choice transports[] = {
 	{ "websocket", 0 },
 	{ NULL, 0 },
@@ -482,12 +533,14 @@ static const struct config_key server_keys[] = {
 	{ SERVER(user), .set = set_string },
 	{ SERVER(run_directory), .set = set_path },
 	{ SERVER(module_directory), .set = set_path },
+	{ SERVER(url_host), .set = set_host },
 	{ SERVER(max_connections), .set = set_unsigned, .min = 1,
 	    .max = 1000 * 1000 },
 	{ SERVER(max_connections_per_address), .set = set_unsigned, .min = 1,
 	    .max = 1000 * 1000, .zero = true },
 	{ SERVER(pubsub_workers), .set = set_unsigned, .min = 1, .max = 256,
 	    .zero = true },
+	{ SERVER(connect_workers), .set = set_unsigned, .min = 1, .max = 256 },
 	{ SERVER(backlog_max), .set = set_size, .min = 1000, .max = GB },
 	{ SERVER(backlog_policy), .set = set_backlog_policy,
 	    .choices = policies },
@@ -511,7 +564,12 @@ static const struct config_key server_keys[] = {
 static const struct config_key socket_keys[] = {
 	{ "transports", .set = set_transports, .list = true,
 	    .choices = transports },
+	{ SOCKET(module), .set = set_module },
 	{ SOCKET(check_origin), .set = set_origins, .list = true },
+	{ SOCKET(auth_token), .set = set_bool },
+	{ SOCKET(connect_info), .set = set_connect_info, .list = true,
+	    .choices = infos },
+	{ SOCKET(connect_timeout), .set = set_time, .min = 1, .max = DAY },
 	{ SOCKET(idle_timeout), .set = set_time, .min = 1, .max = DAY },
 	{ SOCKET(join_timeout), .set = set_time, .min = 1, .max = DAY },
 	{ SOCKET(max_frame), .set = set_size, .min = 125, .max = GB },

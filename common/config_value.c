@@ -190,6 +190,14 @@ check_host(const char *host, size_t size)
 }
 
 const char *
+config_value_host(const char *host)
+{
+	if (strchr(host, '*') != NULL)
+		return "a host is expected, without *";
+	return check_host(host, strlen(host));
+}
+
+const char *
 config_value_origin(const char *rule)
 {
 	const char *slashes = strstr(rule, "//");

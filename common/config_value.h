@@ -16,6 +16,8 @@ const char *config_value_time(const char *, long long *);
 const char *config_value_bool(const char *, bool *);
 /* A rule of check_origin: scheme://host[:port] or //host[:port]. */
 const char *config_value_origin(const char *);
+/* The host of an origin, without a *. */
+const char *config_value_host(const char *);
 /* The path of a socket, without its trailing slash: "/socket". */
 const char *config_value_mount(const char *);
 /* "file.so:name". */

@@ -182,6 +182,12 @@ START_TEST(defaults_of_sockets)
 	ck_assert(socket->websocket);
 	ck_assert_ptr_null(socket->check_origin);
 	ck_assert_uint_eq(socket->norigins, 0);
+	ck_assert_ptr_null(socket->module);
+	ck_assert_ptr_null(socket->callbacks);
+	ck_assert_int_eq(socket->line, 1);
+	ck_assert(!socket->auth_token);
+	ck_assert_uint_eq(socket->connect_info, 0);
+	ck_assert_int_eq(socket->connect_timeout, 5000);
 	ck_assert_int_eq(socket->idle_timeout, 60000);
 	ck_assert_int_eq(socket->join_timeout, 5000);
 	ck_assert_uint_eq(socket->max_frame, 10000000);
@@ -218,6 +224,7 @@ static const char whole[] =
     "	user = bennu\n"
     "	run_directory = run\n"
     "	module_directory = ./modules\n"
+    "	url_host = chat.example.com connect_workers = 2\n"
     "	max_connections = 500\n"
     "	max_connections_per_address = 0\n"
     "	pubsub_workers = 3\n"
@@ -236,7 +243,8 @@ static const char whole[] =
     "	shutdown = 20s\n"
     "}\n"
     "socket '/socket/' {\n"
-    "	transports = websocket\n"
+    "	transports = websocket auth_token = on connect_timeout = 1s\n"
+    "	module = './lib/demo.so:user_socket' connect_info = {uri, x_headers}\n"
     "	check_origin = {\"//localhost\", \"https://*.example.com:8443\"}\n"
     "	check_origin += \"//[::1]:4000\"\n"
     "	idle_timeout = 90s\n"
@@ -276,6 +284,8 @@ assert_server(const struct config *config)
 	ck_assert_str_eq(config->user, "bennu");
 	ck_assert_str_eq(config->run_directory, below("run"));
 	ck_assert_str_eq(config->module_directory, below("modules"));
+	ck_assert_str_eq(config->url_host, "chat.example.com");
+	ck_assert_uint_eq(config->connect_workers, 2);
 	ck_assert_uint_eq(config->max_connections, 500);
 	ck_assert_uint_eq(config->max_connections_per_address, 0);
 	ck_assert_uint_eq(config->pubsub_workers, 3);
@@ -301,6 +311,11 @@ static void
 assert_socket(const struct config_socket *socket)
 {
 	ck_assert_str_eq(socket->path, "/socket");
+	ck_assert(socket->auth_token);
+	ck_assert_str_eq(socket->module, below("lib/demo.so:user_socket"));
+	ck_assert_uint_eq(
+	    socket->connect_info, CONNECT_INFO_URI | CONNECT_INFO_X);
+	ck_assert_int_eq(socket->connect_timeout, 1000);
 	ck_assert_uint_eq(socket->norigins, 3);
 	ck_assert_str_eq(socket->check_origin[0], "//localhost");
 	ck_assert_str_eq(socket->check_origin[1], "https://*.example.com:8443");
@@ -324,7 +339,7 @@ assert_channel(const struct config_channel *channel)
 	ck_assert_int_eq(channel->memory_max, 64000000);
 	ck_assert_uint_eq(channel->limit_nofile, 0);
 	ck_assert_int_eq(channel->nice, -5);
-	ck_assert_int_eq(channel->line, 36);
+	ck_assert_int_eq(channel->line, 38);
 	ck_assert_uint_eq(channel->noptions, 3);
 	ck_assert_str_eq(config_channel_option(channel, "history"), "20");
 	ck_assert_str_eq(config_channel_option(channel, "a b"), "c");
@@ -351,6 +366,31 @@ START_TEST(whole_file)
 	ck_assert_int_eq(lobby->restart, RESTART_PERMANENT);
 	ck_assert_int_eq(lobby->shutdown, 0);
 	ck_assert_str_eq(config->sockets[1].path, "/two/deep");
+	config_free(config);
+	leave();
+}
+END_TEST
+
+START_TEST(origins_in_words)
+{
+	struct config *config;
+
+	enter();
+	config = load("socket \"/a\" { check_origin = {true, \":conn\"} }\n"
+		      "socket \"/b\" { check_origin = true }\n"
+		      "socket \"/c\" { check_origin = false }\n"
+		      "server { url_host = chat.example.com }\n");
+	ck_assert_uint_eq(config->sockets[0].norigins, 2);
+	ck_assert_str_eq(
+	    config->sockets[0].check_origin[0], "//chat.example.com");
+	ck_assert_str_eq(config->sockets[0].check_origin[1], ":conn");
+	ck_assert_uint_eq(config->sockets[1].norigins, 1);
+	ck_assert_str_eq(
+	    config->sockets[1].check_origin[0], "//chat.example.com");
+	ck_assert_uint_eq(config->sockets[2].norigins, 0);
+	config_free(config);
+	config = load("socket \"/b\" { check_origin = true }\n");
+	ck_assert_str_eq(config->sockets[0].check_origin[0], "//localhost");
 	config_free(config);
 	leave();
 }
@@ -558,6 +598,22 @@ START_TEST(values_of_sockets)
 		    "bennu.conf:2: transports 'websockets' is none of websocket; did you mean websocket?" },
 		{ IN_SOCKET("check_origin = {}"),
 		    "bennu.conf:1: check_origin is an empty list" },
+		{ IN_SOCKET("check_origin = {\"//a\", false}"),
+		    "bennu.conf:2: check_origin 'false': it stands alone" },
+		{ IN_SOCKET("check_origin = \"False\""),
+		    "bennu.conf:2: check_origin 'False': a rule is //host" },
+		{ IN_SERVER("url_host = \"*.example.com\""),
+		    "bennu.conf:2: url_host '*.example.com': a host is" },
+		{ IN_SERVER("url_host = \"a:80\""),
+		    "bennu.conf:2: url_host 'a:80': a host has" },
+		{ IN_SERVER("connect_workers = 0"),
+		    "bennu.conf:2: connect_workers '0': it must be 1 to 256" },
+		{ IN_SOCKET("connect_info = {uri, session}"),
+		    "bennu.conf:2: connect_info 'session' is none of" },
+		{ IN_SOCKET("connect_info = users_agent"),
+		    "bennu.conf:2: connect_info 'users_agent' is none of peer_data, trace_context_headers, x_headers, uri, user_agent, sec_websocket_headers; did you mean user_agent?" },
+		{ IN_SOCKET("module = \"a.so\""),
+		    "bennu.conf:2: module 'a.so': a module is a file" },
 		{ IN_SOCKET("check_origin = localhost"),
 		    "bennu.conf:2: check_origin 'localhost': a rule is //host" },
 		{ IN_SOCKET("check_origin = {\n\"//a\",\n\"//\"}"),
@@ -962,7 +1018,7 @@ START_TEST(patterns)
 }
 END_TEST
 
-UNIT_MAIN("config", defaults, defaults_of_sockets, whole_file,
+UNIT_MAIN("config", defaults, defaults_of_sockets, whole_file, origins_in_words,
     words_of_the_file, characters_of_the_file, values_of_the_server,
     values_of_listen, values_of_sockets, values_of_channels, no_text,
     too_many_values, paths, variables_in_strings, environment, ports, arguments,
