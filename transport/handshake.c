@@ -5,13 +5,16 @@
 #include <nettle/base64.h>
 #include <nettle/sha1.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
+#include "common/xmalloc.h"
 #include "transport/handshake.h"
 
 #define GUID     "258EAFA5-E914-47DA-95CA-C5AB0DC85B11" /* RFC 6455, 1.3 */
-#define KEY_SIZE 16 /* bytes behind a Sec-WebSocket-Key */
+#define KEY_SIZE 16                      /* bytes behind a Sec-WebSocket-Key */
+#define BEARER   "base64url.bearer.phx." /* before the token */
 
 /* A string that is not ended. */
 struct span {
@@ -206,6 +209,25 @@ rule_allows(const struct origin *rule, const struct origin *origin)
 	return host_matches(origin->host, rule->host);
 }
 
+/* Is the origin that of the request itself? */
+static bool
+conn_allows(const struct http_request *request, const struct origin *origin)
+{
+	const char *host = http_header(request, "host");
+	struct origin own;
+	char *text;
+	bool same;
+
+	if (host == NULL)
+		return false;
+	text = xasprintf("http://%s", host);
+	same = origin_parse(text, &own) == NULL && own.port == origin->port &&
+	    span_equals(own.scheme, origin->scheme) &&
+	    span_equals(own.host, origin->host);
+	free(text);
+	return same;
+}
+
 bool
 handshake_origin_allowed(
     const struct http_request *request, char *const *rules, size_t nrules)
@@ -219,10 +241,135 @@ handshake_origin_allowed(
 	    origin_parse(text, &origin) != NULL || origin.scheme.size == 0)
 		return false;
 	for (size_t i = 0; i < nrules; i++) {
-		if (origin_parse(rules[i], &rule) == NULL &&
-		    rule_allows(&rule, &origin))
+		if (strcmp(rules[i], ":conn") == 0
+			? conn_allows(request, &origin)
+			: origin_parse(rules[i], &rule) == NULL &&
+			    rule_allows(&rule, &origin))
 			return true;
 	}
+	return false;
+}
+
+/* ---- subprotocols ---- */
+
+/* The value of a character of the standard alphabet; -1: it is none. */
+static int
+base64_value(char c)
+{
+	static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				       "abcdefghijklmnopqrstuvwxyz"
+				       "0123456789+/";
+	const char *at = c == '\0' ? NULL : strchr(alphabet, c);
+
+	return at == NULL ? -1 : (int)(at - alphabet);
+}
+
+/*
+ * Standard alphabet without padding, as the client sends it (nettle's decoder
+ * asks for the padding). Malloc'd; NULL: it is none.
+ */
+static char *
+decode_token(struct span in, size_t *size)
+{
+	unsigned bits = 0, nbits = 0;
+	char *token, *at;
+
+	for (int i = 0; i < 2 && in.size > 0 && in.data[in.size - 1] == '=';
+	     i++)
+		in.size--;
+	if (in.size % 4 == 1)
+		return NULL;
+	at = token = xmalloc(in.size * 3 / 4 + 1);
+	for (size_t i = 0; i < in.size; i++) {
+		int value = base64_value(in.data[i]);
+
+		if (value == -1) {
+			free(token);
+			return NULL;
+		}
+		bits = bits << 6 | (unsigned)value;
+		nbits += 6;
+		if (nbits >= 8)
+			*at++ = (char)(bits >> (nbits -= 8));
+	}
+	*at = '\0';
+	*size = (size_t)(at - token);
+	return token;
+}
+
+/* The next entry of a comma list, without white space; false: no more. */
+static bool
+next_entry(const char **at, struct span *entry)
+{
+	size_t n;
+
+	*at += strspn(*at, ", \t");
+	n = strcspn(*at, ",");
+	*entry = (struct span){ *at, n };
+	*at += n;
+	while (entry->size > 0 && strchr(" \t", entry->data[entry->size - 1]))
+		entry->size--;
+	return entry->size > 0;
+}
+
+struct subprotocols {
+	unsigned fields; /* of the header */
+	unsigned entries;
+	unsigned tokens;
+	struct span token; /* the last, without what is before it */
+	bool phoenix;
+};
+
+/* All fields of the name are one list. Names are compared byte by byte. */
+static struct subprotocols
+read_subprotocols(const struct http_request *request)
+{
+	struct subprotocols found = { 0 };
+	struct span entry;
+
+	for (size_t i = 0; i < request->nheaders; i++) {
+		const char *at = request->headers[i].value;
+
+		if (strcasecmp(request->headers[i].name,
+			"sec-websocket-protocol") != 0)
+			continue;
+		found.fields++;
+		while (next_entry(&at, &entry)) {
+			if (entry.size >= strlen(BEARER) &&
+			    memcmp(entry.data, BEARER, strlen(BEARER)) == 0) {
+				found.tokens++;
+				found.token.data = entry.data + strlen(BEARER);
+				found.token.size = entry.size - strlen(BEARER);
+			} else if (entry.size == strlen("phoenix") &&
+			    memcmp(entry.data, "phoenix", entry.size) == 0) {
+				found.phoenix = true;
+			}
+			found.entries++;
+		}
+	}
+	return found;
+}
+
+bool
+handshake_subprotocols(
+    const struct http_request *request, bool *phoenix, struct text *token)
+{
+	struct subprotocols found = read_subprotocols(request);
+
+	*phoenix = found.phoenix;
+	*token = (struct text){ 0 };
+	if (found.fields == 0)
+		return true;
+	/* Of two tokens neither is used, and neither is a subprotocol. */
+	if (found.tokens == 1) {
+		token->data = decode_token(found.token, &token->size);
+		if (token->data == NULL)
+			return false;
+	}
+	if (found.phoenix || (found.tokens == 1 && found.entries == 1))
+		return true;
+	free(token->data);
+	token->data = NULL;
 	return false;
 }
 

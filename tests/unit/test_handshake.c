@@ -299,5 +299,115 @@ START_TEST(rules)
 }
 END_TEST
 
+START_TEST(origin_of_the_request_itself)
+{
+	static const struct {
+		const char *host, *origin;
+		bool allowed;
+	} conns[] = {
+		{ "a.com:4000", "http://a.com:4000", true },
+		{ "a.com", "http://a.com", true },
+		{ "a.com:80", "http://a.com", true },
+		{ "[::1]:4000", "http://[::1]:4000", true },
+		{ "a.com:4000", "https://a.com:4000", false },
+		{ "a.com:4000", "http://a.com:4001", false },
+		{ "a.com", "http://a.com:4000", false },
+		{ "a.com", "http://b.com", false },
+		{ "a.com", "http://A.com", false },
+		{ "a.com", "null", false },
+		{ "", "http://a.com", false },
+		{ "a.com/x", "http://a.com", false },
+	};
+	char *rule[] = { (char *)":conn" };
+
+	for (size_t i = 0; i < COUNT(conns); i++) {
+		struct http_header headers[HEADERS_MAX] = {
+			{ "Host", conns[i].host }, { "Origin", conns[i].origin }
+		};
+		struct http_request request = request_with(headers);
+
+		ck_assert_msg(handshake_origin_allowed(&request, rule, 1) ==
+			conns[i].allowed,
+		    "%s at %s", conns[i].origin, conns[i].host);
+	}
+}
+END_TEST
+
+#define BEARER "base64url.bearer.phx."
+
+/* token NULL: none; refused: what else is said does not matter. */
+struct subprotocol_case {
+	const char *fields[3];
+	bool refused, phoenix;
+	const char *token;
+};
+
+static const struct subprotocol_case subprotocol_cases[] = {
+	{ { NULL }, .token = NULL },
+	{ { "phoenix" }, .phoenix = true },
+	{ { "phoenix, " BEARER "dG9rZW4" }, .phoenix = true, .token = "token" },
+	{ { BEARER "dG9rZW4,phoenix" }, .phoenix = true, .token = "token" },
+	{ { "phoenix", BEARER "dG9rZW4" }, .phoenix = true, .token = "token" },
+	{ { BEARER "dG9rZW4" }, .token = "token" },
+	{ { " , " BEARER "dG9rZW4 ," }, .token = "token" },
+	{ { BEARER }, .token = "" },
+	{ { BEARER "YQ" }, .token = "a" },
+	{ { BEARER "YQ==" }, .token = "a" },
+	{ { BEARER "YWI" }, .token = "ab" },
+	{ { BEARER "YWJj" }, .token = "abc" },
+	{ { BEARER "YWJjZA" }, .token = "abcd" },
+	{ { BEARER "w78rLz0" }, .token = "\xc3\xbf+/=" },
+	{ { BEARER "+/+/" }, .token = "\xfb\xff\xbf" },
+	{ { "mqtt, phoenix" }, .phoenix = true },
+	{ { "mqtt" }, .refused = true },
+	{ { "mqtt, chat" }, .refused = true },
+	{ { "Phoenix" }, .refused = true },
+	{ { "phoenix2" }, .refused = true },
+	{ { "" }, .refused = true },
+	{ { BEARER "dG9rZW4, mqtt" }, .refused = true },
+	{ { BEARER "YQ, " BEARER "Yg" }, .refused = true },
+	{ { BEARER "YQ, " BEARER "Yg, phoenix" }, .phoenix = true },
+	{ { BEARER "A, phoenix" }, .refused = true },
+	{ { BEARER "AAAAA" }, .refused = true },
+	{ { BEARER "-_-_" }, .refused = true },
+	{ { BEARER "dG9 rZW4" }, .refused = true },
+	{ { BEARER "YQ=a" }, .refused = true },
+	{ { BEARER "=" }, .token = "" },
+	{ { BEARER "\xc3\xbf" }, .refused = true },
+	{ { "BASE64URL.bearer.phx.YQ" }, .refused = true },
+};
+
+START_TEST(subprotocols)
+{
+	for (size_t i = 0; i < COUNT(subprotocol_cases); i++) {
+		const struct subprotocol_case *c = &subprotocol_cases[i];
+		struct http_header headers[HEADERS_MAX] = { UPGRADE };
+		struct http_request request;
+		struct text token;
+		bool phoenix, fine;
+
+		for (size_t k = 0; k < COUNT(c->fields) && c->fields[k]; k++)
+			headers[1 + k] = (struct http_header){
+				"Sec-WebSocket-Protocol", c->fields[k]
+			};
+		request = request_with(headers);
+		fine = handshake_subprotocols(&request, &phoenix, &token);
+		ck_assert_msg(fine == !c->refused, "case %zu", i);
+		if (!fine) {
+			ck_assert_ptr_null(token.data);
+			continue;
+		}
+		ck_assert_msg(phoenix == c->phoenix, "case %zu", i);
+		ck_assert_msg(
+		    (token.data != NULL) == (c->token != NULL), "case %zu", i);
+		if (c->token == NULL)
+			continue;
+		ck_assert_str_eq(token.data, c->token);
+		ck_assert_uint_eq(token.size, strlen(c->token));
+		free(token.data);
+	}
+}
+END_TEST
+
 UNIT_MAIN("handshake", upgrades, keys, accepts, matching, no_origin_or_no_rules,
-    rules)
+    rules, origin_of_the_request_itself, subprotocols)
