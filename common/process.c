@@ -191,6 +191,10 @@ move_out_of_title_area(int argc, char **argv, char **envp)
 	for (int i = 0; i < argc; i++)
 		argv[i] = xstrdup(argv[i]);
 	program_invocation_name = argv[0];
+	program_invocation_short_name = strrchr(argv[0], '/');
+	program_invocation_short_name = program_invocation_short_name == NULL
+	    ? argv[0]
+	    : program_invocation_short_name + 1;
 	while (envp[n] != NULL)
 		n++;
 	environ = xcalloc(n + 1, sizeof *environ);
@@ -220,6 +224,8 @@ process_init(int argc, char **argv, char **envp)
 	unsetenv(EXEC_ENV);
 	unsetenv("LD_BIND_NOW");
 	move_out_of_title_area(argc, argv, envp);
+	/* The exec went by way of /proc/self/exe. */
+	prctl(PR_SET_NAME, program_invocation_short_name);
 	signal(SIGPIPE, SIG_IGN);
 	process_parent = getppid();
 }

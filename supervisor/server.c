@@ -7,6 +7,7 @@
  */
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -680,6 +681,19 @@ fill_heap_holes(void)
 	}
 }
 
+/* A pubsub worker holds a mailbox for each connection. */
+static void
+raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == -1)
+		fatal("RLIMIT_NOFILE");
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) == -1)
+		log_warn("RLIMIT_NOFILE");
+}
+
 /* What may be needed by any worker is there before the first fork. */
 static void
 prepare(struct server *server)
@@ -691,6 +705,7 @@ prepare(struct server *server)
 		.sweep = on_sweep,
 	};
 
+	raise_descriptor_limit();
 	fill_heap_holes();
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1) == -1)
 		fatal("PR_SET_CHILD_SUBREAPER");
@@ -718,6 +733,8 @@ server_run(const struct config *config)
 
 	log_init("bennu");
 	open_all(&server);
+	/* It was started again by way of /proc/self/exe, to have a title. */
+	prctl(PR_SET_NAME, "supervisor");
 	process_title("supervisor %s", listeners_address(server.listeners, 0));
 	prepare(&server);
 	start_supervisors(&server);
