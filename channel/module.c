@@ -3,13 +3,13 @@
  * BENNU_CHANNEL defined in it. Modules stay loaded for the life of the server.
  */
 #include <dlfcn.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <bennu/channel.h>
 
 #include "channel/module.h"
+#include "channel/route.h"
 #include "common/xmalloc.h"
 
 /* Names without a / are looked up in module_directory. */
@@ -41,39 +41,89 @@ check_channel(const struct config_channel *channel)
 	return NULL;
 }
 
-static char *
-load_channel(const struct config *config, struct config_channel *channel)
+/*
+ * A module of the block at file:line: the address of its symbol, or NULL and
+ * *error. kind and macro are for who reads that.
+ */
+static const void *
+load_symbol(const struct config *config, const char *module, const char *where,
+    int line, const char *kind, const char *macro, char **error)
 {
-	char *file = xstrdup(channel->module), *symbol, *path, *error = NULL;
+	char *file = xstrdup(module), *symbol = strrchr(file, ':'), *path;
+	const void *found = NULL;
 	void *handle;
 
-	symbol = strrchr(file, ':');
 	if (symbol == NULL) {
-		error = xasprintf("%s:%d: module '%s': expected "
-				  "\"file.so:symbol\"",
-		    channel->file, channel->line, channel->module);
+		*error = xasprintf("%s:%d: module '%s': expected "
+				   "\"file.so:symbol\"",
+		    where, line, module);
 		free(file);
-		return error;
+		return NULL;
 	}
 	*symbol++ = '\0';
 	path = module_path(config, file);
 	handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-	if (handle == NULL) {
-		error = xasprintf("%s:%d: module %s: %s", channel->file,
-		    channel->line, channel->module, dlerror());
-		goto out;
-	}
-	channel->callbacks = dlsym(handle, symbol);
-	if (channel->callbacks == NULL)
-		error = xasprintf("%s:%d: module %s has no channel '%s'; "
-				  "define it with BENNU_CHANNEL(%s)",
-		    channel->file, channel->line, path, symbol, symbol);
-	else
-		error = check_channel(channel);
-out:
+	if (handle == NULL)
+		*error = xasprintf(
+		    "%s:%d: module %s: %s", where, line, module, dlerror());
+	else if ((found = dlsym(handle, symbol)) == NULL)
+		*error = xasprintf("%s:%d: module %s has no %s '%s'; "
+				   "define it with %s(%s)",
+		    where, line, path, kind, symbol, macro, symbol);
 	free(path);
 	free(file);
-	return error;
+	return found;
+}
+
+static char *
+load_channel(const struct config *config, struct config_channel *channel)
+{
+	char *error = NULL;
+
+	channel->callbacks = load_symbol(config, channel->module, channel->file,
+	    channel->line, "channel", "BENNU_CHANNEL", &error);
+	return error != NULL ? error : check_channel(channel);
+}
+
+/* ---- the endpoint ---- */
+
+static char *
+check_endpoint(const struct config_endpoint *endpoint)
+{
+	const struct bennu_endpoint *callbacks = endpoint->callbacks;
+	const char *why;
+
+	if (callbacks->abi != BENNU_ABI)
+		return xasprintf("%s:%d: module %s was built for ABI %u, this "
+				 "is %u; build it again",
+		    endpoint->file, endpoint->line, endpoint->module,
+		    callbacks->abi, BENNU_ABI);
+	if (callbacks->routes == NULL)
+		return xasprintf("%s:%d: module %s has no routes",
+		    endpoint->file, endpoint->line, endpoint->module);
+	for (const struct bennu_route *route = callbacks->routes;
+	     route->method != NULL; route++) {
+		why = route_error(route);
+		if (why != NULL)
+			return xasprintf("%s:%d: module %s: route %s %s: %s",
+			    endpoint->file, endpoint->line, endpoint->module,
+			    route->method,
+			    route->path == NULL ? "" : route->path, why);
+	}
+	return NULL;
+}
+
+static char *
+load_endpoint(const struct config *config, struct config_endpoint *endpoint)
+{
+	char *error = NULL;
+
+	if (endpoint->module == NULL)
+		return NULL;
+	endpoint->callbacks = load_symbol(config, endpoint->module,
+	    endpoint->file, endpoint->line, "endpoint", "BENNU_ENDPOINT",
+	    &error);
+	return error != NULL ? error : check_endpoint(endpoint);
 }
 
 char *
@@ -88,5 +138,5 @@ modules_load(struct config *config)
 			if (error != NULL)
 				return error;
 		}
-	return NULL;
+	return load_endpoint(config, &config->endpoint);
 }

@@ -51,6 +51,7 @@ set_defaults(struct config *config)
 	config->headers_max = 100;
 	config->affinity = true;
 	config->body_max = 8 * MB;
+	config->endpoint.handler_timeout = 15 * SECOND;
 	config->crash_limit = 3;
 	config->crash_period = 60 * SECOND;
 	config->shutdown = SHUTDOWN_UNSET;
@@ -145,21 +146,23 @@ load_keys(struct config_loader *loader, const cfg_t *cfg,
 	return 0;
 }
 
-static void
-load_options(struct config_channel *channel, const cfg_t *cfg)
+static struct config_option *
+load_options(const cfg_t *cfg, size_t *noptions)
 {
 	const cfg_opt_t *opt = cfg->opts;
+	struct config_option *options;
 	size_t n = 0;
 
 	while (opt[n].name != NULL)
 		n++;
-	channel->options = xcalloc(n + 1, sizeof *channel->options);
+	options = xcalloc(n + 1, sizeof *options);
 	for (size_t i = 0; i < n; i++) {
 		assert(opt[i].nvalues == 1);
-		channel->options[i].key = xstrdup(opt[i].name);
-		channel->options[i].value = xstrdup(opt[i].values[0]->string);
+		options[i].key = xstrdup(opt[i].name);
+		options[i].value = xstrdup(opt[i].values[0]->string);
 	}
-	channel->noptions = n;
+	*noptions = n;
+	return options;
 }
 
 static int
@@ -203,7 +206,8 @@ load_channel(
 		    channel->pattern);
 		goto out;
 	}
-	load_options(channel, cfg_getsec(cfg, "options"));
+	channel->options = load_options(
+	    cfg_getsec(cfg, "options"), &channel->noptions);
 	rc = 0;
 out:
 	free(where);
@@ -263,6 +267,21 @@ load_socket(
 }
 
 static int
+load_endpoint(struct config_loader *loader, cfg_t *cfg)
+{
+	struct config_endpoint *endpoint = &loader->config->endpoint;
+
+	endpoint->line = config_parse_line(cfg);
+	endpoint->file = xstrdup(loader->path);
+	if (load_keys(loader, cfg, &config_section_endpoint, loader->config) ==
+	    -1)
+		return -1;
+	endpoint->options = load_options(
+	    cfg_getsec(cfg, "options"), &endpoint->noptions);
+	return 0;
+}
+
+static int
 load_sections(struct config_loader *loader, cfg_t *cfg)
 {
 	struct config *config = loader->config;
@@ -270,8 +289,7 @@ load_sections(struct config_loader *loader, cfg_t *cfg)
 
 	if (load_keys(loader, cfg_getsec(cfg, "server"), &config_section_server,
 		config) == -1 ||
-	    load_keys(loader, cfg_getsec(cfg, "endpoint"),
-		&config_section_endpoint, config) == -1 ||
+	    load_endpoint(loader, cfg_getsec(cfg, "endpoint")) == -1 ||
 	    load_keys(loader, cfg_getsec(cfg, "log"), &config_section_log,
 		config) == -1)
 		return -1;
@@ -570,13 +588,19 @@ config_load(const char *path, const struct config_arguments *args, char **error)
 }
 
 static void
+free_options(struct config_option *options, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		free(options[i].key);
+		free(options[i].value);
+	}
+	free(options);
+}
+
+static void
 free_channel(struct config_channel *channel)
 {
-	for (size_t i = 0; i < channel->noptions; i++) {
-		free(channel->options[i].key);
-		free(channel->options[i].value);
-	}
-	free(channel->options);
+	free_options(channel->options, channel->noptions);
 	free(channel->pattern);
 	free(channel->module);
 	free(channel->file);
@@ -607,6 +631,9 @@ config_free(struct config *config)
 	free(config->run_directory);
 	free(config->module_directory);
 	free(config->url_host);
+	free_options(config->endpoint.options, config->endpoint.noptions);
+	free(config->endpoint.module);
+	free(config->endpoint.file);
 	free(config->static_directory);
 	free(config);
 }
@@ -627,11 +654,23 @@ config_find_channel(
 	return NULL;
 }
 
+static const char *
+find_option(const struct config_option *options, size_t n, const char *key)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(options[i].key, key) == 0)
+			return options[i].value;
+	return NULL;
+}
+
 const char *
 config_channel_option(const struct config_channel *channel, const char *key)
 {
-	for (size_t i = 0; i < channel->noptions; i++)
-		if (strcmp(channel->options[i].key, key) == 0)
-			return channel->options[i].value;
-	return NULL;
+	return find_option(channel->options, channel->noptions, key);
+}
+
+const char *
+config_endpoint_option(const struct config_endpoint *endpoint, const char *key)
+{
+	return find_option(endpoint->options, endpoint->noptions, key);
 }

@@ -14,6 +14,7 @@
 #include "common/supervise.h"
 
 struct bennu_channel;
+struct bennu_endpoint;
 struct bennu_user_socket;
 
 /* A key of a free-form options block. */
@@ -74,6 +75,18 @@ struct config_socket {
 	size_t nchannels;
 };
 
+/* The application's HTTP handlers. */
+struct config_endpoint {
+	char *module; /* "app.so:api"; NULL: none */
+	/* Filled in by channel/module.c. */
+	const struct bennu_endpoint *callbacks;
+	char *file; /* where the block stands, for errors */
+	int line;
+	long long handler_timeout; /* ms that a handler may take */
+	struct config_option *options;
+	size_t noptions;
+};
+
 enum backlog_policy {
 	BACKLOG_CLOSE,
 	BACKLOG_DROP,
@@ -109,6 +122,7 @@ struct config {
 	long long shutdown;     /* ms that a transport may take to end */
 
 	/* endpoint */
+	struct config_endpoint endpoint;
 	char *static_directory; /* or NULL */
 	bool tree;              /* the routes that show and kill workers */
 
@@ -142,5 +156,8 @@ const struct config_channel *config_find_channel(
 /* The value of an option of a channel's options block, or NULL. */
 const char *config_channel_option(
     const struct config_channel *, const char *key);
+/* Likewise, of the endpoint. */
+const char *config_endpoint_option(
+    const struct config_endpoint *, const char *key);
 
 #endif /* CONFIG_H */

@@ -594,6 +594,11 @@ static const struct config_key channel_keys[] = {
 };
 
 static const struct config_key endpoint_keys[] = {
+	{ "module", .set = set_module,
+	    .offset = offsetof(struct config, endpoint.module) },
+	{ "handler_timeout", .set = set_time,
+	    .offset = offsetof(struct config, endpoint.handler_timeout),
+	    .min = 1, .max = DAY },
 	{ "static", .set = set_path,
 	    .offset = offsetof(struct config, static_directory) },
 	{ "tree", .set = set_bool, .offset = offsetof(struct config, tree) },

@@ -177,7 +177,8 @@ make_parser(void)
 	cfg_t *cfg;
 
 	make_options(&config_section_server, server);
-	make_options(&config_section_endpoint, endpoint);
+	n = make_options(&config_section_endpoint, endpoint);
+	endpoint[n] = (cfg_opt_t)CFG_SEC("options", options, CFGF_KEYSTRVAL);
 	make_options(&config_section_log, logs);
 	n = make_options(&config_section_channel, channel);
 	channel[n] = (cfg_opt_t)CFG_SEC("options", options, CFGF_KEYSTRVAL);

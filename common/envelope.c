@@ -21,6 +21,8 @@ envelope_name(enum envelope_type type)
 		NAME(OUT);
 		NAME(INFO);
 		NAME(END);
+		NAME(REQUEST);
+		NAME(RESPONSE);
 		NAME(JOINED);
 		NAME(DONE);
 		NAME(WAKE);

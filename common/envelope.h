@@ -24,6 +24,11 @@ enum envelope_type {
 	ENVELOPE_INFO,   /* topic, event, u32 kind, payload: handle_info */
 	ENVELOPE_END,    /* u32 enum bennu_reason: terminate and exit */
 
+	/* transport -> endpoint */
+	ENVELOPE_REQUEST = 50, /* u32 number, u32 route, method, path, query
+				  (JSON), u32 n and n times name, value: of the
+				  path; likewise headers; body */
+
 	/* channel -> transport */
 	ENVELOPE_JOINED = 100, /* u32 accepted, u32 kind, payload */
 	ENVELOPE_DONE,         /* the message in hand is done */
@@ -40,6 +45,10 @@ enum envelope_type {
 	ENVELOPE_UNSUBSCRIBE, /* topic */
 	ENVELOPE_CLOSE,       /* the client's connection is to be closed */
 	ENVELOPE_STOP,        /* u32 enum bennu_reason, detail: it will exit */
+
+	/* endpoint -> transport; it may send BROADCAST, too */
+	ENVELOPE_RESPONSE = 150, /* u32 status, type or none, u32 n and n times
+				    name, value: headers; body */
 
 	/* transport -> pubsub; a subscription belongs to the connection */
 	ENVELOPE_PS_HELLO = 200, /* u64 connection */
