@@ -14,9 +14,9 @@ find(struct bennu_socket *socket, const char *id)
 {
 	struct ack *ack;
 
-	LIST_FOREACH(ack, &socket->acks, entry)
-	if (strcmp(ack->id, id) == 0)
-		return ack;
+	LIST_FOREACH (ack, &socket->acks, entry)
+		if (strcmp(ack->id, id) == 0)
+			return ack;
 	return NULL;
 }
 
@@ -83,11 +83,11 @@ ack_expired(struct bennu_socket *socket, unsigned timer)
 {
 	struct ack *ack;
 
-	LIST_FOREACH(ack, &socket->acks, entry)
-	if (ack->timer == timer) {
-		apply(socket, ack);
-		forget(ack);
-		return true;
-	}
+	LIST_FOREACH (ack, &socket->acks, entry)
+		if (ack->timer == timer) {
+			apply(socket, ack);
+			forget(ack);
+			return true;
+		}
 	return false;
 }

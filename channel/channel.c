@@ -393,17 +393,18 @@ wait_and_read(struct bennu_socket *socket, int wait)
 	struct task *task, *ended = NULL;
 	nfds_t n = 1;
 
-	LIST_FOREACH(task, &socket->tasks, entry)
-	pollfds[n++] = (struct pollfd){ .fd = task->fd, .events = POLLIN };
+	LIST_FOREACH (task, &socket->tasks, entry)
+		pollfds[n++] = (struct pollfd){ .fd = task->fd,
+			.events = POLLIN };
 	if (poll(pollfds, n, wait) == -1) {
 		if (errno != EINTR)
 			fatal("poll");
 		return;
 	}
 	n = 1;
-	LIST_FOREACH(task, &socket->tasks, entry)
-	if (pollfds[n++].revents != 0 && task_read(task))
-		ended = task;
+	LIST_FOREACH (task, &socket->tasks, entry)
+		if (pollfds[n++].revents != 0 && task_read(task))
+			ended = task;
 	/* One at a time: its callback may start others. */
 	if (ended != NULL)
 		run_task_end(socket, ended);
@@ -430,6 +431,10 @@ channel_run(void *arg)
 
 		if (wait == 0)
 			run_timer(&socket);
-		wait_and_read(&socket, wait);
+		/* Most channels wait for nothing else most of the time. */
+		if (wait == -1 && LIST_EMPTY(&socket.tasks))
+			mailbox_wait(socket.mailbox);
+		else
+			wait_and_read(&socket, wait);
 	}
 }

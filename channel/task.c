@@ -106,11 +106,11 @@ bennu_task(struct bennu_socket *socket, const char *event,
 	int fds[2], saved;
 	pid_t pid;
 
-	LIST_FOREACH(task, &socket->tasks, entry)
-	if (++running == TASKS_MAX) {
-		errno = EAGAIN;
-		return -1;
-	}
+	LIST_FOREACH (task, &socket->tasks, entry)
+		if (++running == TASKS_MAX) {
+			errno = EAGAIN;
+			return -1;
+		}
 	if (pipe2(fds, O_CLOEXEC) == -1)
 		return -1;
 	spec.fds[0] = fds[1];
@@ -199,6 +199,6 @@ tasks_kill(struct tasks *tasks)
 {
 	struct task *task;
 
-	LIST_FOREACH(task, tasks, entry)
-	bury(task);
+	LIST_FOREACH (task, tasks, entry)
+		bury(task);
 }

@@ -250,8 +250,7 @@ child_find_pid(const struct child_table *table, pid_t pid)
 
 	if (pid <= 0)
 		return NULL;
-	LIST_FOREACH(child, chain_of(table, pid), by_pid)
-	{
+	LIST_FOREACH (child, chain_of(table, pid), by_pid) {
 		if (child->pid == pid)
 			return child;
 	}

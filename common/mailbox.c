@@ -74,8 +74,7 @@ static uint8_t read_buffer[READ_SIZE];
 int
 mailbox_pair(int fds[2])
 {
-	return socketpair(
-	    AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds);
+	return socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds);
 }
 
 struct mailbox *
@@ -330,7 +329,7 @@ receive_descriptors(struct mailbox *mailbox, struct msghdr *msg)
 
 /* One read. Returns false when there was nothing. */
 static bool
-receive(struct mailbox *mailbox, uint8_t *buffer)
+receive(struct mailbox *mailbox, uint8_t *buffer, int flags)
 {
 	union {
 		struct cmsghdr align;
@@ -345,7 +344,7 @@ receive(struct mailbox *mailbox, uint8_t *buffer)
 	};
 	ssize_t n;
 
-	n = recvmsg(mailbox->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	n = recvmsg(mailbox->fd, &msg, flags | MSG_CMSG_CLOEXEC);
 	if (n == -1 && (errno == EAGAIN || errno == EINTR))
 		return false;
 	if (n == -1)
@@ -395,7 +394,7 @@ mailbox_read(struct mailbox *mailbox)
 	if (mailbox->gone || mailbox->dispatching)
 		return;
 	begin_dispatch(mailbox);
-	receive(mailbox, read_buffer);
+	receive(mailbox, read_buffer, MSG_DONTWAIT);
 	end_dispatch(mailbox);
 }
 
@@ -403,6 +402,16 @@ mailbox_read(struct mailbox *mailbox)
  * The callback of another mailbox may do this, while what it was told lies in
  * read_buffer.
  */
+void
+mailbox_wait(struct mailbox *mailbox)
+{
+	if (mailbox->gone || mailbox->dispatching)
+		return;
+	begin_dispatch(mailbox);
+	receive(mailbox, read_buffer, 0);
+	end_dispatch(mailbox);
+}
+
 void
 mailbox_drain(struct mailbox *mailbox)
 {
@@ -416,7 +425,7 @@ mailbox_drain(struct mailbox *mailbox)
 	begin_dispatch(mailbox);
 	consume(mailbox, NULL, 0);
 	while (mailbox->error[0] == '\0' && !mailbox->gone &&
-	    receive(mailbox, buffer))
+	    receive(mailbox, buffer, MSG_DONTWAIT))
 		;
 	end_dispatch(mailbox);
 	free(buffer);
@@ -436,7 +445,7 @@ on_readable(int fd, short what, void *arg)
 	if (mailbox->in_size > 0)
 		consume(mailbox, NULL, 0);
 	if (!mailbox->paused && !mailbox->gone && mailbox->error[0] == '\0')
-		receive(mailbox, read_buffer);
+		receive(mailbox, read_buffer, MSG_DONTWAIT);
 	end_dispatch(mailbox);
 }
 
@@ -535,8 +544,7 @@ send_inline(struct mailbox *mailbox)
 	struct outgoing *out;
 	size_t n = 0;
 
-	STAILQ_FOREACH(out, &mailbox->out, entry)
-	{
+	STAILQ_FOREACH (out, &mailbox->out, entry) {
 		if (n == BATCH || out->in_memfd)
 			break;
 		iov[n].iov_base = out->data + out->sent;

@@ -49,6 +49,8 @@ void mailbox_send(
 bool mailbox_flush(struct mailbox *);
 /* Bytes that wait to be written. */
 size_t mailbox_backlog(const struct mailbox *);
+/* Waits until something comes, or a signal; reads once and dispatches. */
+void mailbox_wait(struct mailbox *);
 /* Reads once and dispatches: for unattached mailboxes, when poll(2) says so. */
 void mailbox_read(struct mailbox *);
 /*

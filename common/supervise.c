@@ -195,8 +195,8 @@ start_process(struct supervisor *sup, struct child *child)
 	}
 	child->state = CHILD_STARTING;
 	if (child->spec.start_limit > 0)
-		child_set_deadline(&sup->table, child,
-		    child->since + child->spec.start_limit);
+		child_set_deadline(
+		    &sup->table, child, child->since + child->spec.start_limit);
 }
 
 /* It is to die, and to be forgotten or started again when it has. */

@@ -90,7 +90,8 @@ enum intensity_scope {
 /* What happens when restarting does not help. */
 enum escalation {
 	ESCALATE_GIVE_UP,  /* OTP's: stop all children, then gave_up(); with
-			      DYNAMIC and per child: only that child is given up */
+			      DYNAMIC and per child: only that child is given up
+			    */
 	ESCALATE_BACK_OFF, /* go on, with a pause that doubles from 10 ms up to
 			      backoff_max, until it has run for a period */
 };
@@ -153,8 +154,8 @@ struct supervisor_flags {
 	enum strategy strategy;
 	enum intensity_scope scope;
 	enum escalation escalation;
-	unsigned intensity; /* more than this many restarts; 0 = unlimited */
-	unsigned period;    /* within so many seconds */
+	unsigned intensity;   /* more than this many restarts; 0 = unlimited */
+	unsigned period;      /* within so many seconds */
 	unsigned backoff_max; /* ms; 0: 5000 */
 
 	/*
@@ -243,8 +244,9 @@ struct supervisor_count {
 struct supervisor_count supervisor_count_children(const struct supervisor *);
 /* By pid, O(1). */
 struct child *supervisor_find_pid(const struct supervisor *, pid_t);
-/* Processes that are reaped meanwhile are dealt with later, no child is freed. */
-void supervisor_which_children(struct supervisor *,
-    void (*each)(struct child *, void *), void *);
+/* Processes that are reaped meanwhile are dealt with later, no child is freed.
+ */
+void supervisor_which_children(
+    struct supervisor *, void (*each)(struct child *, void *), void *);
 
 #endif /* SUPERVISE_H */

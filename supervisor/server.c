@@ -733,8 +733,6 @@ server_run(const struct config *config)
 
 	log_init("bennu");
 	open_all(&server);
-	/* It was started again by way of /proc/self/exe, to have a title. */
-	prctl(PR_SET_NAME, "supervisor");
 	process_title("supervisor %s", listeners_address(server.listeners, 0));
 	prepare(&server);
 	start_supervisors(&server);

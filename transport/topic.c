@@ -384,9 +384,9 @@ extra_find(struct topic *topic, const struct text *name)
 {
 	struct extra *extra;
 
-	LIST_FOREACH(extra, &topic->extras, entry)
-	if (text_equal(&extra->name, name))
-		return extra;
+	LIST_FOREACH (extra, &topic->extras, entry)
+		if (text_equal(&extra->name, name))
+			return extra;
 	return NULL;
 }
 
@@ -757,9 +757,9 @@ kept_find(struct topic *topic, uint32_t handle)
 {
 	struct kept *kept;
 
-	LIST_FOREACH(kept, &topic->kept, entry)
-	if (kept->handle == handle)
-		return kept;
+	LIST_FOREACH (kept, &topic->kept, entry)
+		if (kept->handle == handle)
+			return kept;
 	return NULL;
 }
 
@@ -1023,8 +1023,7 @@ settle_crash(struct topic *topic)
 	    !topic->replied)
 		send_protocol_reply(
 		    topic, topic->push_ref, item->ref, "error", crashed);
-	LIST_FOREACH_SAFE(kept, &topic->kept, entry, next)
-	{
+	LIST_FOREACH_SAFE (kept, &topic->kept, entry, next) {
 		if (item == NULL || item->ref == NULL ||
 		    strcmp(kept->ref, item->ref) != 0)
 			send_protocol_reply(topic, topic->push_ref, kept->ref,

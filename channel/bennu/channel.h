@@ -11,10 +11,11 @@
  * Ownership: const is lent, for the length of the call. What a function of this
  * header returns is lent until the callback returns, unless it says otherwise.
  *
- * Errors: no callback can fail to send. When the client's connection is gone the
- * process is told so (terminate, BENNU_CLOSED) or ends. What only a mistake of
- * the author can cause (a payload that is no JSON, a push inside join, a result
- * that a callback may not return) is logged and ends the process as a crash.
+ * Errors: no callback can fail to send. When the client's connection is gone
+ * the process is told so (terminate, BENNU_CLOSED) or ends. What only a mistake
+ * of the author can cause (a payload that is no JSON, a push inside join, a
+ * result that a callback may not return) is logged and ends the process as a
+ * crash.
  *
  * Where a rule comes from is said beside it: the names are those of
  * Phoenix.Channel.
@@ -31,7 +32,7 @@ extern "C" {
 #endif
 
 #if defined(__GNUC__)
-#define BENNU_API __attribute__((__visibility__("default")))
+#define BENNU_API          __attribute__((__visibility__("default")))
 #define BENNU_PRINTF(a, b) __attribute__((__format__(__printf__, a, b)))
 #else
 #define BENNU_API
@@ -41,7 +42,7 @@ extern "C" {
 /* A module says which of these it was built for; another one is refused. */
 #define BENNU_ABI 0 /* not frozen yet */
 
-struct bennu_socket;     /* this client on this topic: what one process serves */
+struct bennu_socket; /* this client on this topic: what one process serves */
 struct bennu_socket_ref; /* a message that is to be answered later */
 
 /*
@@ -65,7 +66,7 @@ struct bennu_message {
 	size_t topic_size;
 	const char *event; /* "new_msg" */
 	size_t event_size;
-	const char *ref;   /* JSON text of what a reply repeats; NULL: none */
+	const char *ref; /* JSON text of what a reply repeats; NULL: none */
 	struct bennu_payload payload; /* {} from a timer */
 	void *data;                   /* of the timer; else NULL */
 };
@@ -119,7 +120,8 @@ struct bennu_channel {
 	 */
 	enum bennu_result (*handle_out)(
 	    struct bennu_socket *, const struct bennu_message *);
-	/* A timer fired, or another topic brought a broadcast, or a task ended. */
+	/* A timer fired, or another topic brought a broadcast, or a task ended.
+	 */
 	enum bennu_result (*handle_info)(
 	    struct bennu_socket *, const struct bennu_message *);
 	/*
@@ -131,8 +133,8 @@ struct bennu_channel {
 	    struct bennu_socket *, enum bennu_reason, const char *detail);
 };
 
-#define BENNU_CHANNEL(symbol)                                             \
-	extern BENNU_API const struct bennu_channel symbol;               \
+#define BENNU_CHANNEL(symbol)                               \
+	extern BENNU_API const struct bennu_channel symbol; \
 	BENNU_API const struct bennu_channel symbol
 
 /* ---- who and where ---- */
@@ -156,8 +158,8 @@ BENNU_API void bennu_assign(struct bennu_socket *, void *);
 /* ---- payloads ---- */
 
 /* The payload as a tree, made at the first call; NULL when it is binary or
- * cJSON cannot hold it (depth 1,000; it also rounds integers above 2^53 and cuts
- * strings at U+0000). Lent until the callback returns. */
+ * cJSON cannot hold it (depth 1,000; it also rounds integers above 2^53 and
+ * cuts strings at U+0000). Lent until the callback returns. */
 BENNU_API const cJSON *bennu_json(
     struct bennu_socket *, const struct bennu_payload *);
 
@@ -190,8 +192,8 @@ BENNU_API void bennu_reply(
 
 /*
  * Keep the message in hand (handle_in) to answer it later, from anywhere, as
- * often as wished. Free the reference. A reference that is left when the channel
- * crashes is answered {"reason":"channel crashed"} by Bennu.
+ * often as wished. Free the reference. A reference that is left when the
+ * channel crashes is answered {"reason":"channel crashed"} by Bennu.
  */
 BENNU_API struct bennu_socket_ref *bennu_keep(struct bennu_socket *);
 BENNU_API void bennu_reply_to(
@@ -244,8 +246,8 @@ BENNU_API void bennu_unsubscribe(struct bennu_socket *, const char *topic);
  * milliseconds. Returns a number for the calls below, never 0. Timers go with
  * the process, also when it is started again.
  */
-BENNU_API unsigned bennu_send_after(
-    struct bennu_socket *, unsigned milliseconds, const char *event, void *data);
+BENNU_API unsigned bennu_send_after(struct bennu_socket *,
+    unsigned milliseconds, const char *event, void *data);
 /* Milliseconds left, or -1 when there is no such timer (any more). */
 BENNU_API long bennu_timer_left(const struct bennu_socket *, unsigned timer);
 /* The same, and it will not fire. */
@@ -258,11 +260,11 @@ struct bennu_task; /* in the task's process */
 /*
  * Fork a process that runs `run`; ps shows it, and kill -9 of it costs nothing
  * but its result. When it has ended handle_info gets a message with this event
- * and `data`; its payload is what bennu_task_result made, or, when the task died
- * without one, {"error":"killed"}. Tasks end with their channel. Handles and
- * threads must not be open across it (sqlite's among them). Returns the pid; -1
- * with errno when it cannot be forked (EAGAIN: 64 run already, or the kernel's
- * limit; EMFILE: limit_nofile).
+ * and `data`; its payload is what bennu_task_result made, or, when the task
+ * died without one, {"error":"killed"}. Tasks end with their channel. Handles
+ * and threads must not be open across it (sqlite's among them). Returns the
+ * pid; -1 with errno when it cannot be forked (EAGAIN: 64 run already, or the
+ * kernel's limit; EMFILE: limit_nofile).
  */
 BENNU_API int bennu_task(struct bennu_socket *, const char *event,
     void (*run)(struct bennu_task *, void *data), void *data);

@@ -430,7 +430,7 @@ check_bad_type(uint32_t type)
 START_TEST(bad_type)
 {
 	check_bad_type(0);
-	check_bad_type(50);
+	check_bad_type(99);
 	check_bad_type(77);
 	check_bad_type(0x40000001);
 	check_bad_type(0x7fffffff);

@@ -33,12 +33,12 @@ unit_main(const char *name, const TTest *const *tests, size_t n)
 	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-#define UNIT_MAIN(module, ...)                                            \
-	int main(void)                                                    \
-	{                                                                 \
-		const TTest *const tests[] = { __VA_ARGS__ };             \
-		return unit_main(                                         \
-		    module, tests, sizeof tests / sizeof tests[0]);       \
+#define UNIT_MAIN(module, ...)                                      \
+	int main(void)                                              \
+	{                                                           \
+		const TTest *const tests[] = { __VA_ARGS__ };       \
+		return unit_main(                                   \
+		    module, tests, sizeof tests / sizeof tests[0]); \
 	}
 
 #endif /* UNIT_H */

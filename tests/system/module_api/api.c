@@ -91,8 +91,8 @@ start_tasks(struct bennu_socket *socket, const cJSON *payload)
 			started++;
 		else if (errno != EAGAIN)
 			abort();
-	bennu_reply(socket, "ok",
-	    bennu_format(socket, "{\"started\":%d}", started));
+	bennu_reply(
+	    socket, "ok", bennu_format(socket, "{\"started\":%d}", started));
 }
 
 /* ---- callbacks ---- */
@@ -109,8 +109,7 @@ api_handle_in(struct bennu_socket *socket, const struct bennu_message *msg)
 	} else if (strcmp(msg->event, "ack") == 0) {
 		bool known = bennu_acked(socket, string_of(payload, "id"));
 
-		bennu_reply(
-		    socket, known ? "ok" : "error", bennu_empty());
+		bennu_reply(socket, known ? "ok" : "error", bennu_empty());
 	} else if (strcmp(msg->event, "tasks") == 0) {
 		start_tasks(socket, payload);
 	} else if (strcmp(msg->event, "shout") == 0) {
