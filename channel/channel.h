@@ -18,6 +18,14 @@
 #define CHANNEL_FD_MAILBOX PROCESS_FD /* to its transport */
 #define CHANNEL_NFDS       1
 
+/* What connect made of the client: for all its channels. */
+struct connected {
+	const char *transport; /* "websocket" */
+	struct text params;    /* JSON text: of the query */
+	struct text id;        /* data is NULL: none */
+	struct text assigns;   /* JSON text of an object */
+};
+
 /*
  * What a channel is born with. It lies in the transport's memory, of which the
  * child has its copy; nothing is sent to start a channel.
@@ -32,6 +40,7 @@ struct channel_start {
 	const char *ref;      /* JSON text of the join's own ref, or NULL */
 	const struct text *params;
 	enum bennu_kind params_kind;
+	const struct connected *connected;
 };
 
 /* arg: struct channel_start. For process_fork. */

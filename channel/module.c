@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include <bennu/channel.h>
+#include <bennu/socket.h>
 
 #include "channel/module.h"
 #include "channel/route.h"
@@ -85,6 +86,36 @@ load_channel(const struct config *config, struct config_channel *channel)
 	return error != NULL ? error : check_channel(channel);
 }
 
+/* ---- sockets ---- */
+
+static char *
+check_socket(const struct config_socket *socket)
+{
+	const struct bennu_user_socket *callbacks = socket->callbacks;
+
+	if (callbacks->abi != BENNU_ABI)
+		return xasprintf("%s:%d: module %s was built for ABI %u, this "
+				 "is %u; build it again",
+		    socket->file, socket->line, socket->module, callbacks->abi,
+		    BENNU_ABI);
+	if (callbacks->connect == NULL)
+		return xasprintf("%s:%d: module %s has no connect",
+		    socket->file, socket->line, socket->module);
+	return NULL;
+}
+
+static char *
+load_socket(const struct config *config, struct config_socket *socket)
+{
+	char *error = NULL;
+
+	if (socket->module == NULL)
+		return NULL;
+	socket->callbacks = load_symbol(config, socket->module, socket->file,
+	    socket->line, "socket", "BENNU_SOCKET", &error);
+	return error != NULL ? error : check_socket(socket);
+}
+
 /* ---- the endpoint ---- */
 
 static char *
@@ -131,12 +162,16 @@ modules_load(struct config *config)
 {
 	char *error;
 
-	for (size_t i = 0; i < config->nsockets; i++)
+	for (size_t i = 0; i < config->nsockets; i++) {
+		error = load_socket(config, &config->sockets[i]);
+		if (error != NULL)
+			return error;
 		for (size_t k = 0; k < config->sockets[i].nchannels; k++) {
 			error = load_channel(
 			    config, &config->sockets[i].channels[k]);
 			if (error != NULL)
 				return error;
 		}
+	}
 	return load_endpoint(config, &config->endpoint);
 }

@@ -44,6 +44,9 @@ envelope_name(enum envelope_type type)
 		NAME(PS_UNSUBSCRIBED);
 		NAME(PS_ACCEPTED);
 		NAME(PS_DELIVER);
+		NAME(CONNECT);
+		NAME(CONNECT_BEGUN);
+		NAME(CONNECTED);
 		NAME(STARTED);
 	}
 #undef NAME

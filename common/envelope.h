@@ -63,6 +63,15 @@ enum envelope_type {
 	ENVELOPE_PS_ACCEPTED,         /* u64 number */
 	ENVELOPE_PS_DELIVER,          /* topic, event, u32 kind, payload */
 
+	/* transport -> connect */
+	ENVELOPE_CONNECT = 260, /* u32 mount, params, transport, token or none,
+				   peer or none, uri or none, u32 n and n times
+				   name, value: headers */
+
+	/* connect -> transport */
+	ENVELOPE_CONNECT_BEGUN = 270, /* the callback runs */
+	ENVELOPE_CONNECTED,           /* u32 accepted, id or none, assigns */
+
 	/* child of the supervisor -> supervisor */
 	ENVELOPE_STARTED = 300, /* the child is ready to serve */
 };

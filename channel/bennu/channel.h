@@ -148,6 +148,18 @@ BENNU_API unsigned bennu_restarts(const struct bennu_socket *);
 BENNU_API const char *bennu_option(
     const struct bennu_socket *, const char *key);
 
+/* What is known of the client since it connected (bennu/socket.h); JSON. */
+
+/* "websocket" */
+BENNU_API const char *bennu_transport(const struct bennu_socket *);
+/* All parameters of the query: {"vsn":"2.0.0"}. */
+BENNU_API struct bennu_payload bennu_params(const struct bennu_socket *);
+/* What connect assigned: an object; {} when there is no connect. */
+BENNU_API struct bennu_payload bennu_connect_assigns(
+    const struct bennu_socket *);
+/* The id that connect gave, or NULL. */
+BENNU_API const char *bennu_socket_id(const struct bennu_socket *);
+
 /*
  * The channel's own state: Bennu keeps the pointer and never looks inside. NULL
  * at first. It goes with the process.
@@ -231,6 +243,9 @@ BENNU_API void bennu_broadcast_from(
 /* To all on another topic. */
 BENNU_API void bennu_broadcast_to(struct bennu_socket *, const char *topic,
     const char *event, struct bennu_payload);
+
+/* Close all connections whose socket id this is, with code 1001. */
+BENNU_API void bennu_disconnect(struct bennu_socket *, const char *id);
 
 /*
  * Have the broadcasts of another topic come to handle_info. Subscribing twice

@@ -45,7 +45,8 @@ START_TEST(names_are_unique)
 		ENVELOPE_PS_SUBSCRIBE, ENVELOPE_PS_UNSUBSCRIBE,
 		ENVELOPE_PS_PUBLISH, ENVELOPE_PS_SUBSCRIBED,
 		ENVELOPE_PS_UNSUBSCRIBED, ENVELOPE_PS_ACCEPTED,
-		ENVELOPE_PS_DELIVER, ENVELOPE_STARTED };
+		ENVELOPE_PS_DELIVER, ENVELOPE_STARTED, ENVELOPE_CONNECT,
+		ENVELOPE_CONNECT_BEGUN, ENVELOPE_CONNECTED };
 	const size_t n = sizeof types / sizeof types[0];
 
 	for (size_t i = 0; i < n; i++) {
@@ -60,8 +61,8 @@ END_TEST
 
 START_TEST(other_types_have_no_name)
 {
-	const uint32_t types[] = { 0, 50, 99, 150, 199, 220, 249, 254, 299, 301,
-		0x7fffffff, 0xffffffff };
+	const uint32_t types[] = { 0, 49, 51, 99, 149, 151, 199, 220, 249, 254,
+		259, 261, 269, 272, 299, 301, 0x7fffffff, 0xffffffff };
 
 	for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
 		ck_assert_msg(

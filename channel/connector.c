@@ -1,0 +1,200 @@
+/*
+ * connector.c - see connector.h.
+ */
+#include <sys/queue.h>
+#include <sys/socket.h>
+
+#include <errno.h>
+#include <event2/event.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "channel/connect.h"
+#include "channel/connector.h"
+#include "common/exit.h"
+#include "common/log.h"
+#include "common/mailbox.h"
+#include "common/reaper.h"
+#include "common/xmalloc.h"
+
+/* A transport. */
+struct peer {
+	struct connector *connector;
+	struct mailbox *mailbox;
+};
+
+struct connector {
+	const struct connector_start *start;
+	struct event_base *base;
+	struct event *listen_event;
+	struct event *retry_event;
+	struct mailbox *supervisor;
+};
+
+static void
+peer_free(struct peer *peer)
+{
+	mailbox_free(peer->mailbox);
+	free(peer);
+}
+
+/* False: it is no question that one of our transports would ask. */
+static bool
+serve(struct peer *peer, struct envelope *envelope)
+{
+	struct envelope_writer writer = { 0 };
+	struct bennu_connect c;
+	bool fine;
+
+	fine = connect_read(&c, peer->connector->start->config, envelope);
+	if (fine) {
+		mailbox_send(peer->mailbox, ENVELOPE_CONNECT_BEGUN, NULL);
+		/* Who does not wait any more costs no callback. */
+		if (mailbox_flush(peer->mailbox)) {
+			connect_run(&c, &writer);
+			mailbox_send(
+			    peer->mailbox, ENVELOPE_CONNECTED, &writer);
+		}
+	}
+	connect_clear(&c);
+	return fine;
+}
+
+static void
+on_envelope(struct mailbox *mailbox, struct envelope *envelope, void *arg)
+{
+	struct peer *peer = arg;
+
+	(void)mailbox;
+	if (envelope == NULL) {
+		peer_free(peer);
+		return;
+	}
+	if (envelope->type == ENVELOPE_CONNECT && serve(peer, envelope))
+		return;
+	log_warnx("a transport sent a bad %s envelope; let go",
+	    envelope_name(envelope->type));
+	peer_free(peer);
+}
+
+/* ---- the role ---- */
+
+static void
+peer_new(struct connector *connector, int fd)
+{
+	struct peer *peer = xcalloc(1, sizeof *peer);
+
+	peer->connector = connector;
+	peer->mailbox = mailbox_new(fd, on_envelope, peer);
+	mailbox_attach(peer->mailbox, connector->base);
+}
+
+static void
+on_retry(int fd, short what, void *arg)
+{
+	struct connector *connector = arg;
+
+	(void)fd;
+	(void)what;
+	event_add(connector->listen_event, NULL);
+}
+
+/* One for each turn of the loop: what waits is there for other workers, too. */
+static void
+on_connect(int fd, short what, void *arg)
+{
+	static const struct timeval pause = { .tv_usec = 100000 };
+	struct connector *connector = arg;
+	int peer = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+	(void)what;
+	if (peer != -1) {
+		peer_new(connector, peer);
+		return;
+	}
+	if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED)
+		return;
+	/* Out of descriptors: they wait in the backlog meanwhile. */
+	log_warn("accept of a transport; next try in 100 ms");
+	event_del(connector->listen_event);
+	event_add(connector->retry_event, &pause);
+}
+
+static void
+on_supervisor(struct mailbox *mailbox, struct envelope *envelope, void *arg)
+{
+	(void)mailbox;
+	(void)arg;
+	if (envelope != NULL)
+		fatalx("envelope %s from the supervisor",
+		    envelope_name(envelope->type));
+	_exit(EXIT_SHUTDOWN);
+}
+
+static void
+on_died(pid_t pid, int status, void *arg)
+{
+	(void)arg;
+	log_debug("a child of connect ended: %d, status %d", (int)pid, status);
+}
+
+static void
+on_signal(const struct signalfd_siginfo *info, void *arg)
+{
+	(void)arg;
+	if (info->ssi_signo == SIGTERM)
+		_exit(EXIT_SHUTDOWN);
+}
+
+static void
+open_base(struct connector *connector)
+{
+	static const int signals[] = { SIGTERM, 0 };
+	static const struct reaper_callbacks callbacks = {
+		.died = on_died,
+		.signalled = on_signal,
+	};
+
+	connector->base = event_base_new();
+	if (connector->base == NULL)
+		fatalx("event_base_new");
+	if (reaper_new(connector->base, signals, &callbacks, connector) == NULL)
+		fatal("signals");
+}
+
+static void
+listen_to_all(struct connector *connector)
+{
+	connector->listen_event = event_new(connector->base,
+	    CONNECTOR_FD_LISTEN, EV_READ | EV_PERSIST, on_connect, connector);
+	connector->retry_event = event_new(
+	    connector->base, -1, 0, on_retry, connector);
+	if (connector->listen_event == NULL || connector->retry_event == NULL)
+		fatalx("event_new");
+	event_add(connector->listen_event, NULL);
+	connector->supervisor = mailbox_new(
+	    CONNECTOR_FD_MAILBOX, on_supervisor, connector);
+	mailbox_attach(connector->supervisor, connector->base);
+}
+
+void
+connector_run(void *arg)
+{
+	struct connector connector = { .start = arg };
+	char name[32];
+
+	snprintf(name, sizeof name, "connect %u", connector.start->number);
+	log_init(name);
+	process_title("%s", name);
+	if (connector.start->secret != NULL)
+		explicit_bzero(
+		    connector.start->secret, strlen(connector.start->secret));
+	open_base(&connector);
+	listen_to_all(&connector);
+	mailbox_send(connector.supervisor, ENVELOPE_STARTED, NULL);
+	event_base_dispatch(connector.base);
+	fatalx("the event loop ended");
+}
