@@ -130,13 +130,17 @@ install_node() {
 			--no-fund --no-update-notifier "node@$node_pinned"
 }
 
+# Debian's packages for it, where it does not come from elsewhere.
+node_packages() {
+	command -v node >/dev/null || echo nodejs
+	command -v npm >/dev/null || echo npm
+}
+
 # Debian 12's node is too old for the page's tools: then npm's own package of
 # it, below build-setup, for these scripts only.
 setup_node() {
 	local own=$setup/node/node_modules/node/bin
-	command -v node >/dev/null || setup_packages nodejs npm
-	command -v npm >/dev/null || setup_packages npm
-	hash -r
+	local certificates=/etc/ssl/certs/ca-certificates.crt
 	node_is_fine node && return
 	if ! node_is_fine "$own/node"; then
 		step "node $node_pinned" install_node || exit 1
@@ -144,6 +148,10 @@ setup_node() {
 			die "npm's package node does not run on this machine"
 	fi
 	PATH=$own:$PATH
+	# Debian's trusts what the machine trusts; so shall this one.
+	if [ -z "${NODE_EXTRA_CA_CERTS:-}" ] && [ -r "$certificates" ]; then
+		export NODE_EXTRA_CA_CERTS=$certificates
+	fi
 }
 
 npm_ci() {
@@ -205,7 +213,8 @@ setup_page() {
 # All that the demo needs.
 setup_demo() {
 	setup_lock
-	setup_packages "${build_packages[@]}"
+	# shellcheck disable=SC2046 # a list of words
+	setup_packages "${build_packages[@]}" $(node_packages)
 	setup_node
 	setup_build build server "supervisor/supervisor demo/demo.so"
 	setup_page
