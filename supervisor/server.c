@@ -670,6 +670,8 @@ static void
 fill_heap_holes(void)
 {
 	malloc_trim(0);
+	if (mallinfo2().keepcost == 0)
+		return; /* another malloc than glibc's: nothing would change */
 	for (size_t size = 4096; size >= 16; size /= 2) {
 		size_t top = mallinfo2().keepcost;
 		void *hole = malloc(size);
