@@ -104,7 +104,7 @@ type_is_json(const struct http_request *req)
 
 /* ---- kill ---- */
 
-/* "channel/17/3", "transport/17", "pubsub/1". */
+/* "channel/17/3", "endpoint/17", "transport/17", "pubsub/1". */
 static bool
 parse_id(const char *id, struct transport_request *request)
 {
@@ -115,6 +115,14 @@ parse_id(const char *id, struct transport_request *request)
 		&request->connection, &request->number, &end) == 2 &&
 	    id[end] == '\0') {
 		request->kind = REQUEST_KILL_CHANNEL;
+		return true;
+	}
+	end = -1;
+	if (sscanf(id, "endpoint/%" SCNu64 "%n", &request->connection, &end) ==
+		1 &&
+	    id[end] == '\0') {
+		request->kind = REQUEST_KILL_CHANNEL;
+		request->number = TRANSPORT_KILL_ENDPOINT;
 		return true;
 	}
 	end = -1;
@@ -142,7 +150,8 @@ kill_by_id(struct transport *t, const struct http_request *req,
 
 	if (!parse_id(id, &request)) {
 		respond_error(req, out, 400, NULL,
-		    "an id is channel/N/M, transport/N or pubsub/N");
+		    "an id is channel/N/M, endpoint/N, transport/N or "
+		    "pubsub/N");
 		return;
 	}
 	if (!tree_has(t->start->supervisor, id)) {

@@ -7,6 +7,7 @@
 
 #include "common/log.h"
 #include "transport/admin.h"
+#include "transport/endpoint.h"
 #include "transport/frame.h"
 #include "transport/handshake.h"
 #include "transport/query.h"
@@ -199,6 +200,8 @@ on_request(
 
 		admin_respond(t, req, &buffer);
 		send_buffer(t, &buffer);
+	} else if (endpoint_request(t, req)) {
+		; /* answered, or in good hands */
 	} else if (t->config->static_directory != NULL) {
 		send_static(t, req);
 	} else {

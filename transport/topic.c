@@ -722,8 +722,9 @@ topic_deliver(struct transport *t, const struct broadcast *broadcast)
 	deliver(t, broadcast, NULL);
 }
 
-static bool
-on_broadcast(struct topic *topic, struct envelope *envelope)
+bool
+topic_broadcast(
+    struct transport *t, struct envelope *envelope, const struct topic *sender)
 {
 	uint32_t flags = envelope_get_u32(envelope);
 	struct broadcast broadcast;
@@ -743,10 +744,10 @@ on_broadcast(struct topic *topic, struct envelope *envelope)
 		json_scan_text(broadcast.payload.data, broadcast.payload.size)
 			.kind == JSON_BAD))
 		return false;
-	if (!deliver(topic->transport, &broadcast,
-		(flags & BROADCAST_FROM) != 0 ? topic : NULL))
+	if (!deliver(t, &broadcast,
+		(flags & BROADCAST_FROM) != 0 ? sender : NULL))
 		return false;
-	pubsub_publish(topic->transport->pubsub, &broadcast);
+	pubsub_publish(t->pubsub, &broadcast);
 	return true;
 }
 
@@ -951,7 +952,7 @@ dispatch(struct topic *topic, struct envelope *envelope)
 	if (envelope->type == ENVELOPE_PUSH)
 		return on_push(topic, envelope);
 	if (envelope->type == ENVELOPE_BROADCAST)
-		return on_broadcast(topic, envelope);
+		return topic_broadcast(topic->transport, envelope, topic);
 	if (envelope->type == ENVELOPE_KEEP)
 		return on_keep(topic, envelope);
 	if (envelope->type == ENVELOPE_FORGET)

@@ -118,6 +118,12 @@ void topic_push(struct topic *, const struct message *, enum bennu_kind,
     const struct text *payload);
 /* A broadcast of somebody else. */
 void topic_deliver(struct transport *, const struct broadcast *);
+/*
+ * A process of this connection broadcasts: a channel, or the endpoint (NULL).
+ * False: nonsense.
+ */
+bool topic_broadcast(
+    struct transport *, struct envelope *, const struct topic *sender);
 /* kill -9 for the channel with this number, as the page asks for. */
 bool topic_kill(struct transport *, unsigned number);
 

@@ -18,6 +18,7 @@
 #include "common/log.h"
 #include "common/reaper.h"
 #include "common/xmalloc.h"
+#include "transport/endpoint.h"
 #include "transport/phoenix.h"
 #include "transport/request.h"
 #include "transport/transport.h"
@@ -222,7 +223,8 @@ on_drained(void *arg)
 
 	switch (t->mode) {
 	case MODE_HTTP:
-		if ((t->paused & PAUSE_RESPONSE) != 0)
+		/* A "100 Continue" is not the answer. */
+		if ((t->paused & PAUSE_RESPONSE) != 0 && !endpoint_is_busy(t))
 			request_sent(t);
 		break;
 	case MODE_WEBSOCKET:
@@ -387,6 +389,7 @@ transport_upgrade(struct transport *t, const struct config_socket *socket)
 
 	t->socket = socket;
 	t->mode = MODE_WEBSOCKET;
+	endpoint_stop(t);
 	t->websocket = websocket_new(&limits, &callbacks, t);
 	transport_deadline(t, socket->idle_timeout);
 	process_title("transport #%llu %s websocket %s",
@@ -437,11 +440,17 @@ transport_abort(struct transport *t, const char *why)
 static void
 exit_when_done(struct transport *t)
 {
-	if (t->mode != MODE_ENDING || !t->stopped)
+	if (t->mode != MODE_ENDING || !t->stopped || t->endpoint != NULL)
 		return;
 	if (t->pubsub == NULL || pubsub_unaccepted(t->pubsub) == 0)
 		_exit(EXIT_NORMAL);
 	transport_deadline(t, PUBLISH_LIMIT);
+}
+
+void
+transport_ended(struct transport *t)
+{
+	exit_when_done(t);
 }
 
 static void
@@ -457,6 +466,7 @@ on_channels_stopped(struct supervisor *sup, void *arg)
 void
 transport_stop_channels(struct transport *t, enum bennu_reason reason)
 {
+	endpoint_stop(t);
 	if (t->end_reason != 0)
 		return;
 	t->end_reason = reason;
@@ -486,6 +496,11 @@ transport_end(struct transport *t, enum bennu_reason reason)
 static void
 transport_drain(struct transport *t)
 {
+	if (t->mode == MODE_HTTP && endpoint_is_busy(t)) {
+		t->keep_alive = false; /* the answer is the last word */
+		endpoint_hurry(t);
+		return;
+	}
 	transport_stop_channels(t, BENNU_DRAINING);
 	if (t->mode == MODE_WEBSOCKET)
 		transport_close(t, 1012, "the server stops");
@@ -525,7 +540,8 @@ stay_on_one_core(uint64_t connection)
 static void
 on_child_died(pid_t pid, int status, void *arg)
 {
-	topic_reap(arg, pid, status);
+	if (!topic_reap(arg, pid, status))
+		endpoint_reap(arg, pid, status);
 }
 
 static void
@@ -535,8 +551,12 @@ on_signal(const struct signalfd_siginfo *info, void *arg)
 
 	if (info->ssi_signo == SIGTERM)
 		transport_drain(t);
-	else if (info->ssi_code == SI_QUEUE &&
-	    (pid_t)info->ssi_pid == t->start->supervisor)
+	else if (info->ssi_code != SI_QUEUE ||
+	    (pid_t)info->ssi_pid != t->start->supervisor)
+		return;
+	else if (info->ssi_int == TRANSPORT_KILL_ENDPOINT)
+		endpoint_kill(t);
+	else
 		topic_kill(t, (unsigned)info->ssi_int);
 }
 

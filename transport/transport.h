@@ -32,8 +32,10 @@
 #define TRANSPORT_FD_STATIC   (PROCESS_FD + 2) /* directory of files, or -1 */
 #define TRANSPORT_NFDS        3
 
-/* sigqueue(3) from the supervisor: kill the channel with this number. */
-#define TRANSPORT_SIGNAL_KILL SIGUSR2
+/* sigqueue(3) from the supervisor: kill the channel with this number, or the
+ * endpoint. */
+#define TRANSPORT_SIGNAL_KILL   SIGUSR2
+#define TRANSPORT_KILL_ENDPOINT 0
 
 /*
  * What a transport is born with; it lies in the supervisor's memory, of which
@@ -55,7 +57,7 @@ struct transport_request {
 	uint64_t connection;
 };
 enum request_kind {
-	REQUEST_KILL_CHANNEL = 1, /* number, of connection */
+	REQUEST_KILL_CHANNEL = 1, /* number, of connection; 0: its endpoint */
 	REQUEST_KILL_TRANSPORT,   /* connection */
 	REQUEST_KILL_PUBSUB,      /* number */
 };
@@ -73,6 +75,8 @@ enum transport_mode {
 #define PAUSE_QUEUE    2U /* a channel's queue is full */
 #define PAUSE_RESPONSE 4U /* a request has not been answered */
 #define PAUSE_END      8U /* nothing more will be read */
+
+struct endpoint;
 
 struct transport {
 	const struct transport_start *start;
@@ -102,6 +106,7 @@ struct transport {
 	struct topics topics;
 	unsigned ntopics;      /* joined or being joined */
 	unsigned last_channel; /* number of the last channel */
+	struct endpoint *endpoint; /* NULL: no request needed it yet */
 	struct pubsub_client *pubsub;
 	enum bennu_reason end_reason; /* of all channels; 0: they go on */
 	bool stopped;                 /* all channels have ended */
@@ -124,6 +129,8 @@ void transport_abort(struct transport *, const char *why);
 /* What lies in the outbox is the last word: then the end. */
 void transport_finish(struct transport *);
 void transport_stop_channels(struct transport *, enum bennu_reason);
+/* One of its children that it waits for has ended. */
+void transport_ended(struct transport *);
 /* Sets the timer whose meaning depends on the mode. */
 void transport_deadline(struct transport *, long long ms);
 /* The handshake's answer lies in the outbox: WebSocket from here on. */
