@@ -40,9 +40,12 @@ export function inSession(session) {
     .filter((process) => process !== null && process.session === session);
 }
 
-export function isAlive(pid) {
-  const process = describe(pid);
-  return process !== null && process.state !== 'Z';
+// Those of a session that are left. Who is dead and was handed over to init is
+// init's: when it looks is its own business.
+export function leftOf(session) {
+  const all = inSession(session);
+  const ours = new Set(all.map(({ pid }) => pid));
+  return all.filter(({ state, ppid }) => state !== 'Z' || ours.has(ppid));
 }
 
 export const gone = (pid, ms) =>

@@ -6,7 +6,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Client } from './client.mjs';
-import { describe, inSession } from './procs.mjs';
+import { describe, inSession, leftOf } from './procs.mjs';
 import { Inbox, until, within } from './wait.mjs';
 
 const top = fileURLToPath(new URL('../../../', import.meta.url));
@@ -200,8 +200,8 @@ export class Server {
   // Nothing of it is left, and it has said nothing that it should not.
   async isGone(ms) {
     await until(
-      () => inSession(this.pid).length === 0,
-      `no process left of: ${JSON.stringify(inSession(this.pid))}`,
+      () => leftOf(this.pid).length === 0,
+      () => `no process left of: ${JSON.stringify(leftOf(this.pid))}`,
       ms,
     );
     await within(this.closed, () => 'the end of its standard error');

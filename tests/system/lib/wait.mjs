@@ -28,7 +28,8 @@ export async function until(ask, what, ms = DEADLINE) {
   for (;;) {
     const answer = await ask();
     if (answer) return answer;
-    if (performance.now() > end) throw new Error(`not within ${ms} ms: ${what}`);
+    if (performance.now() > end)
+      throw new Error(`not within ${ms} ms: ${typeof what === 'function' ? what() : what}`);
     await delay(10);
   }
 }

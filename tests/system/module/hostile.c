@@ -105,7 +105,7 @@ deed_garbage(struct bennu_socket *socket, const cJSON *what)
 static void
 deed_wrong_type(struct bennu_socket *socket, const cJSON *what)
 {
-	write_head((uint32_t)member_number(what, "type", 50), 0);
+	write_head((uint32_t)member_number(what, "type", 0), 0);
 	wait_for_the_end();
 }
 
@@ -162,19 +162,6 @@ deed_bad_broadcast(struct bennu_socket *socket, const cJSON *what)
 	put_u32(&body, (uint32_t)member_number(what, "kind", BENNU_JSON));
 	put_string(&body, member_text(what, "payload", "{\"a\":"));
 	write_envelope(ENVELOPE_BROADCAST, &body);
-	wait_for_the_end();
-}
-
-/* As above, to its own client. */
-static void
-deed_bad_push(struct bennu_socket *socket, const cJSON *what)
-{
-	struct bytes body = { 0 };
-
-	put_string(&body, "evil");
-	put_u32(&body, (uint32_t)member_number(what, "kind", BENNU_JSON));
-	put_string(&body, member_text(what, "payload", "{\"a\":"));
-	write_envelope(ENVELOPE_PUSH, &body);
 	wait_for_the_end();
 }
 
@@ -426,7 +413,6 @@ const struct deed hostile_deeds[] = {
 	{ "bad_field", deed_bad_field },
 	{ "extra_bytes", deed_extra_bytes },
 	{ "bad_broadcast", deed_bad_broadcast },
-	{ "bad_push", deed_bad_push },
 	{ "joined_again", deed_joined_again },
 	{ "done_twice", deed_done_twice },
 	{ "reply_to_nothing", deed_reply_to_nothing },
