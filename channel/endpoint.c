@@ -96,7 +96,7 @@ on_envelope(struct mailbox *mailbox, struct envelope *envelope, void *arg)
 	struct bennu_conn *conn = arg;
 
 	(void)mailbox;
-	if (envelope == NULL)
+	if (envelope == NULL || envelope->type == ENVELOPE_END)
 		endpoint_end(conn);
 	if (envelope->type != ENVELOPE_REQUEST)
 		fatalx("envelope %s from the transport",

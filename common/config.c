@@ -271,8 +271,6 @@ load_endpoint(struct config_loader *loader, cfg_t *cfg)
 {
 	struct config_endpoint *endpoint = &loader->config->endpoint;
 
-	endpoint->line = config_parse_line(cfg);
-	endpoint->file = xstrdup(loader->path);
 	if (load_keys(loader, cfg, &config_section_endpoint, loader->config) ==
 	    -1)
 		return -1;

@@ -80,7 +80,7 @@ struct config_endpoint {
 	char *module; /* "app.so:api"; NULL: none */
 	/* Filled in by channel/module.c. */
 	const struct bennu_endpoint *callbacks;
-	char *file; /* where the block stands, for errors */
+	char *file; /* where the module is named, for errors */
 	int line;
 	long long handler_timeout; /* ms that a handler may take */
 	struct config_option *options;

@@ -115,6 +115,21 @@ set_bool(const struct config_setting *s)
 	return why == NULL ? 0 : fail_value(s, why);
 }
 
+/* A section that may be left out does not know its line: the key does. */
+static int
+set_endpoint_module(const struct config_setting *s)
+{
+	struct config *config = s->object;
+	const char *colon = strrchr(s->where[0], ':');
+
+	if (set_module(s) == -1)
+		return -1;
+	config_replace(&config->endpoint.file,
+	    xmemdup(s->where[0], (size_t)(colon - s->where[0])));
+	config->endpoint.line = atoi(colon + 1);
+	return 0;
+}
+
 /* A distance that can be read: 1000000 is 1M. */
 static void
 print_limit(char *buf, size_t size, long long n, const char *unit)
@@ -594,7 +609,7 @@ static const struct config_key channel_keys[] = {
 };
 
 static const struct config_key endpoint_keys[] = {
-	{ "module", .set = set_module,
+	{ "module", .set = set_endpoint_module,
 	    .offset = offsetof(struct config, endpoint.module) },
 	{ "handler_timeout", .set = set_time,
 	    .offset = offsetof(struct config, endpoint.handler_timeout),

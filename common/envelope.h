@@ -22,7 +22,8 @@ enum envelope_type {
 	ENVELOPE_IN = 1, /* event, ref or none, u32 kind, payload: handle_in */
 	ENVELOPE_OUT,    /* event, u32 kind, payload: handle_out */
 	ENVELOPE_INFO,   /* topic, event, u32 kind, payload: handle_info */
-	ENVELOPE_END,    /* u32 enum bennu_reason: terminate and exit */
+	ENVELOPE_END,    /* u32 enum bennu_reason: terminate and exit; to an
+			    endpoint: nothing, stop and exit */
 
 	/* transport -> endpoint */
 	ENVELOPE_REQUEST = 50, /* u32 number, u32 route, method, path, query

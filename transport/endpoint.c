@@ -392,6 +392,18 @@ endpoint_fork(struct child *child, void *arg)
 	return pid;
 }
 
+/* Behind the request that it may have in hand. */
+static void
+endpoint_ask(struct child *child, void *arg)
+{
+	struct endpoint *endpoint = arg;
+
+	if (endpoint->mute)
+		kill(child_pid(child), SIGKILL);
+	else
+		mailbox_send(endpoint->mailbox, ENVELOPE_END, NULL);
+}
+
 /* The request goes to the process, which is forked when there is none. */
 static void
 hand_over(struct endpoint *endpoint)
@@ -399,6 +411,7 @@ hand_over(struct endpoint *endpoint)
 	static const struct child_spec process = {
 		.id = "endpoint",
 		.start = endpoint_fork,
+		.ask = endpoint_ask,
 		.restart = RESTART_TEMPORARY,
 		.shutdown = ENDPOINT_SHUTDOWN,
 	};
