@@ -42,6 +42,7 @@ struct peer {
 	struct pubsub *pubsub;
 	struct mailbox *mailbox;
 	uint64_t connection; /* 0 until it has said hello */
+	size_t largest;      /* broadcast that may wait for it */
 	struct subscriptions topics;
 	TAILQ_ENTRY(peer) entry;
 };
@@ -171,11 +172,13 @@ unsubscribe(struct peer *peer, const char *name, size_t size)
  * below, so this means that the process is stopped or loops.
  */
 static bool
-peer_overrun(const struct peer *peer)
+peer_overrun(const struct peer *peer, size_t more)
 {
-	if (mailbox_backlog(peer->mailbox) <= peer->pubsub->start->backlog_max)
+	size_t max = peer->pubsub->start->backlog_max + more;
+
+	if (mailbox_backlog(peer->mailbox) <= max)
 		return false;
-	log_warnx("transport #%llu does not take its broadcasts: %zu bytes "
+	log_warnx("transport #%llu does not take what it gets: %zu bytes "
 		  "wait; let go",
 	    (unsigned long long)peer->connection,
 	    mailbox_backlog(peer->mailbox));
@@ -198,10 +201,14 @@ deliver(struct topic *topic, const struct peer *from, const uint8_t *fields,
 
 		if (sub->peer == from)
 			continue;
-		if (peer_overrun(sub->peer)) {
+		if (peer_overrun(sub->peer, 0)) {
 			overrun = sub->peer;
 			continue;
 		}
+		if (mailbox_backlog(sub->peer->mailbox) == 0)
+			sub->peer->largest = 0;
+		if (sub->peer->largest < size)
+			sub->peer->largest = size;
 		envelope_put_raw(&writer, fields, size);
 		mailbox_send(sub->peer->mailbox, ENVELOPE_PS_DELIVER, &writer);
 	}
@@ -267,11 +274,12 @@ on_envelope(struct mailbox *mailbox, struct envelope *envelope, void *arg)
 		peer_free(peer);
 		return;
 	}
-	if (dispatch(peer, envelope))
-		return;
-	log_warnx("transport #%llu sent a bad %s envelope; let go",
-	    (unsigned long long)peer->connection,
-	    envelope_name(envelope->type));
+	if (!dispatch(peer, envelope))
+		log_warnx("transport #%llu sent a bad %s envelope; let go",
+		    (unsigned long long)peer->connection,
+		    envelope_name(envelope->type));
+	else if (!peer_overrun(peer, peer->largest))
+		return; /* else it asks and does not take the answers */
 	peer_free(peer);
 }
 
