@@ -1,0 +1,757 @@
+/*
+ * pubsub/client.c and the pubsub role together: a worker is forked as the
+ * supervisor does it, its clients run here. Workers die and come back.
+ */
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <check.h>
+#include <event2/event.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/exit.h"
+#include "common/mailbox.h"
+#include "common/process.h"
+#include "common/tree.h"
+#include "pubsub/client.h"
+#include "pubsub/pubsub.h"
+#include "tests/unit/tools.h"
+#include "tests/unit/unit.h"
+
+#define BACKLOG_MAX (4U << 20)
+
+static struct event_base *base;
+static char directory[64], path[128];
+static int listener;
+static pid_t worker;
+static struct mailbox *to_worker; /* the supervisor's end */
+static bool worker_ready, worker_gone;
+
+/* A client, and what it was told: "deliver topic event payload kind;". */
+struct client {
+	struct pubsub_client *pubsub;
+	char told[4096];
+	size_t ndelivered, nbytes;
+	unsigned nidle;
+};
+
+static struct client a, b, c;
+
+static void tell(struct client *client, const char *fmt, ...)
+    __attribute__((__format__(printf, 2, 3)));
+
+static void
+tell(struct client *client, const char *fmt, ...)
+{
+	size_t at = strlen(client->told);
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(client->told + at, sizeof client->told - at, fmt, ap);
+	va_end(ap);
+}
+
+static void
+on_deliver(const struct broadcast *broadcast, void *arg)
+{
+	struct client *client = arg;
+
+	client->ndelivered++;
+	client->nbytes += broadcast->payload.size;
+	if (broadcast->payload.size < 100)
+		tell(client, "%.*s %.*s %.*s %u;", (int)broadcast->topic.size,
+		    broadcast->topic.data, (int)broadcast->event.size,
+		    broadcast->event.data, (int)broadcast->payload.size,
+		    broadcast->payload.data, broadcast->kind);
+}
+
+static void
+on_idle(void *arg)
+{
+	struct client *client = arg;
+
+	client->nidle++;
+	ck_assert_uint_eq(pubsub_unaccepted(client->pubsub), 0);
+}
+
+static void
+client_start(struct client *client, uint64_t number)
+{
+	static const struct pubsub_callbacks callbacks = {
+		.deliver = on_deliver,
+		.idle = on_idle,
+	};
+
+	memset(client, 0, sizeof *client);
+	client->pubsub = pubsub_client_new(
+	    base, path, number, &callbacks, client);
+}
+
+static void
+on_worker(struct mailbox *mailbox, struct envelope *envelope, void *arg)
+{
+	if (envelope == NULL) {
+		worker_gone = true;
+		return;
+	}
+	ck_assert_int_eq(envelope->type, ENVELOPE_STARTED);
+	worker_ready = true;
+}
+
+static void
+start_worker(size_t backlog_max)
+{
+	struct pubsub_start start = { .number = 1, .backlog_max = backlog_max };
+	struct process_spec spec = {
+		.name = "bennu-pubsub",
+		.run = pubsub_run,
+		.arg = &start,
+		.fds = { listener },
+		.nfds = PUBSUB_NFDS,
+	};
+	int fds[2];
+
+	ck_assert_int_eq(mailbox_pair(fds), 0);
+	spec.fds[1] = fds[1];
+	worker = process_fork(&spec);
+	ck_assert_int_gt(worker, 0);
+	close(fds[1]);
+	worker_ready = worker_gone = false;
+	to_worker = mailbox_new(fds[0], on_worker, NULL);
+	mailbox_attach(to_worker, base);
+}
+
+/* Its parent sees the end of its mailbox, too. */
+static void
+kill_worker(void)
+{
+	kill(worker, SIGKILL);
+	tools_assert_killed(worker, SIGKILL);
+	UNTIL(base, worker_gone);
+	mailbox_free(to_worker);
+}
+
+static void
+set_up(size_t backlog_max)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+	base = event_base_new();
+	tools_make_directory(directory, sizeof directory);
+	snprintf(path, sizeof path, "%s/pubsub.sock", directory);
+	strcpy(address.sun_path, path);
+	listener = socket(
+	    AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	ck_assert_int_eq(
+	    bind(listener, (struct sockaddr *)&address, sizeof address), 0);
+	ck_assert_int_eq(listen(listener, 100), 0);
+	start_worker(backlog_max);
+	UNTIL(base, worker_ready);
+	client_start(&a, 1);
+	client_start(&b, 2);
+	client_start(&c, 3);
+}
+
+static void
+tear_down(void)
+{
+	pubsub_client_free(a.pubsub);
+	pubsub_client_free(b.pubsub);
+	pubsub_client_free(c.pubsub);
+	kill(worker, SIGTERM);
+	tools_assert_exit(worker, EXIT_SHUTDOWN);
+	mailbox_free(to_worker);
+	close(listener);
+	event_base_free(base);
+	tools_remove_directory(directory);
+	tools_assert_no_children();
+}
+
+/* ---- short forms ---- */
+
+/* What a confirmation says: "+topic;" or "-topic;". */
+struct confirmation {
+	struct client *client;
+	char text[64];
+};
+
+static void
+on_confirmed(void *arg)
+{
+	struct confirmation *confirmation = arg;
+
+	tell(confirmation->client, "%s", confirmation->text);
+	free(confirmation);
+}
+
+static void
+ask(struct client *client, const char *topic, bool subscribe)
+{
+	struct confirmation *confirmation = calloc(1, sizeof *confirmation);
+	struct text name = text_lent(topic, strlen(topic));
+
+	confirmation->client = client;
+	snprintf(confirmation->text, sizeof confirmation->text, "%c%s;",
+	    subscribe ? '+' : '-', topic);
+	(subscribe ? pubsub_subscribe : pubsub_unsubscribe)(
+	    client->pubsub, &name, on_confirmed, confirmation);
+}
+
+static void
+subscribe(struct client *client, const char *topic)
+{
+	ask(client, topic, true);
+}
+
+static void
+unsubscribe(struct client *client, const char *topic)
+{
+	ask(client, topic, false);
+}
+
+static void
+publish(struct client *client, const char *topic, const char *event)
+{
+	struct broadcast broadcast = {
+		.topic = text_lent(topic, strlen(topic)),
+		.event = text_lent(event, strlen(event)),
+		.kind = 1,
+		.payload = text_lent("{}", 2),
+	};
+
+	pubsub_publish(client->pubsub, &broadcast);
+}
+
+static bool
+was_told(const struct client *client, const char *text)
+{
+	return strcmp(client->told, text) == 0;
+}
+
+/* Told exactly this, and then it is forgotten. */
+#define ASSERT_TOLD(client, text)                                    \
+	do {                                                         \
+		UNTIL(base, strlen((client)->told) >= strlen(text)); \
+		tools_settle(base);                                  \
+		ck_assert_str_eq((client)->told, text);              \
+		(client)->told[0] = '\0';                            \
+	} while (0)
+
+/* ---- what works ---- */
+
+START_TEST(to_others_but_not_to_oneself)
+{
+	set_up(BACKLOG_MAX);
+	subscribe(&a, "room:1");
+	subscribe(&b, "room:1");
+	subscribe(&c, "room:2");
+	/* Never from inside the call. */
+	ck_assert_str_eq(a.told, "");
+	ASSERT_TOLD(&a, "+room:1;");
+	ASSERT_TOLD(&b, "+room:1;");
+	ASSERT_TOLD(&c, "+room:2;");
+
+	publish(&a, "room:1", "hello");
+	ck_assert_uint_gt(pubsub_unaccepted(a.pubsub), 0);
+	ASSERT_TOLD(&b, "room:1 hello {} 1;");
+	UNTIL(base, a.nidle == 1);
+	publish(&c, "room:1", "from outside");
+	ASSERT_TOLD(&a, "room:1 from outside {} 1;");
+	ASSERT_TOLD(&b, "room:1 from outside {} 1;");
+	UNTIL(base, c.nidle == 1);
+	publish(&a, "nobody", "hello");
+	UNTIL(base, a.nidle == 2);
+	ck_assert_uint_eq(a.ndelivered, 1);
+	ck_assert_uint_eq(b.ndelivered, 2);
+	ck_assert_uint_eq(c.ndelivered, 0);
+	tear_down();
+}
+END_TEST
+
+/* What a sender sends arrives in its order, at all. */
+START_TEST(in_order)
+{
+	char event[16], expected[4096] = "";
+
+	set_up(BACKLOG_MAX);
+	subscribe(&b, "t");
+	subscribe(&c, "t");
+	UNTIL(base, was_told(&b, "+t;") && was_told(&c, "+t;"));
+	strcpy(expected, "+t;");
+	for (int i = 0; i < 200; i++) {
+		snprintf(event, sizeof event, "e%d", i);
+		publish(&a, "t", event);
+		snprintf(expected + strlen(expected),
+		    sizeof expected - strlen(expected), "t %s {} 1;", event);
+	}
+	UNTIL(base, b.ndelivered == 200 && c.ndelivered == 200);
+	ck_assert_str_eq(b.told, expected);
+	ck_assert_str_eq(c.told, expected);
+	/* Idle when all were accepted, not at each. */
+	UNTIL(base, a.nidle > 0 && pubsub_unaccepted(a.pubsub) == 0);
+	ck_assert_uint_lt(a.nidle, 200);
+	tear_down();
+}
+END_TEST
+
+/* Broadcasts lie between the confirmations where they belong. */
+START_TEST(confirmations_are_in_order_with_broadcasts)
+{
+	set_up(BACKLOG_MAX);
+	subscribe(&a, "t");
+	ASSERT_TOLD(&a, "+t;");
+	publish(&b, "t", "one");
+	ASSERT_TOLD(&a, "t one {} 1;");
+	unsubscribe(&a, "t");
+	subscribe(&a, "u");
+	subscribe(&a, "t");
+	ASSERT_TOLD(&a, "-t;+u;+t;");
+	publish(&b, "t", "two");
+	ASSERT_TOLD(&a, "t two {} 1;");
+	tear_down();
+}
+END_TEST
+
+START_TEST(after_unsubscribing)
+{
+	set_up(BACKLOG_MAX);
+	subscribe(&a, "t");
+	subscribe(&c, "t");
+	ASSERT_TOLD(&a, "+t;");
+	ASSERT_TOLD(&c, "+t;");
+	unsubscribe(&a, "t");
+	ASSERT_TOLD(&a, "-t;");
+	publish(&b, "t", "e");
+	ASSERT_TOLD(&c, "t e {} 1;");
+	tools_settle(base);
+	ck_assert_uint_eq(a.ndelivered, 0);
+	tear_down();
+}
+END_TEST
+
+/* Twice asked for, once delivered, until the last one goes. */
+START_TEST(subscriptions_are_counted)
+{
+	set_up(BACKLOG_MAX);
+	subscribe(&a, "t");
+	subscribe(&a, "t");
+	ck_assert_str_eq(a.told, "");
+	ASSERT_TOLD(&a, "+t;+t;");
+	/* One more, when nothing is under way: told, but not in the call. */
+	subscribe(&a, "t");
+	ck_assert_str_eq(a.told, "");
+	ASSERT_TOLD(&a, "+t;");
+	publish(&b, "t", "one");
+	ASSERT_TOLD(&a, "t one {} 1;");
+	unsubscribe(&a, "t");
+	unsubscribe(&a, "t");
+	ck_assert_str_eq(a.told, "");
+	ASSERT_TOLD(&a, "-t;-t;");
+	publish(&b, "t", "two");
+	ASSERT_TOLD(&a, "t two {} 1;");
+	unsubscribe(&a, "t");
+	ASSERT_TOLD(&a, "-t;");
+	publish(&b, "t", "three");
+	UNTIL(base, pubsub_unaccepted(b.pubsub) == 0);
+	tools_settle(base);
+	ck_assert_uint_eq(a.ndelivered, 2);
+	/* Up and down at once, in all orders. */
+	subscribe(&a, "t");
+	unsubscribe(&a, "t");
+	subscribe(&a, "t");
+	subscribe(&a, "t");
+	unsubscribe(&a, "t");
+	ASSERT_TOLD(&a, "+t;-t;+t;+t;-t;");
+	publish(&b, "t", "four");
+	ASSERT_TOLD(&a, "t four {} 1;");
+	tear_down();
+}
+END_TEST
+
+/* NULs in names, payloads that are binary, empty, and large. */
+START_TEST(all_sorts_of_broadcasts)
+{
+	struct broadcast broadcast = {
+		.topic = text_lent("t\0u", 3),
+		.event = text_lent("", 0),
+		.kind = 0,
+		.payload = text_lent("", 0),
+	};
+	struct text other = text_lent("t\0v", 3);
+	char *large = calloc(1, 3 << 20);
+	struct confirmation *confirmation = calloc(1, sizeof *confirmation);
+
+	set_up(BACKLOG_MAX);
+	confirmation->client = &a;
+	strcpy(confirmation->text, "+;");
+	pubsub_subscribe(
+	    a.pubsub, &broadcast.topic, on_confirmed, confirmation);
+	ASSERT_TOLD(&a, "+;");
+	pubsub_publish(b.pubsub, &broadcast);
+	UNTIL(base, a.ndelivered == 1);
+	broadcast.payload = text_lent(large, 3 << 20);
+	pubsub_publish(b.pubsub, &broadcast);
+	UNTIL(base, a.nbytes == 3 << 20);
+	broadcast.topic = other;
+	pubsub_publish(b.pubsub, &broadcast);
+	UNTIL(base, pubsub_unaccepted(b.pubsub) == 0);
+	ck_assert_uint_eq(a.ndelivered, 2);
+	free(large);
+	tear_down();
+}
+END_TEST
+
+START_TEST(freed_with_all_things_waiting)
+{
+	set_up(BACKLOG_MAX);
+	kill(worker, SIGSTOP);
+	pubsub_client_free(c.pubsub);
+	client_start(&c, 4);
+	for (int i = 0; i < 50; i++) {
+		struct text name = text_lent("t", 1);
+
+		pubsub_subscribe(c.pubsub, &name, NULL, NULL);
+		publish(&c, "u", "e");
+	}
+	tools_settle(base);
+	kill(worker, SIGCONT);
+	pubsub_client_free(c.pubsub);
+	client_start(&c, 5);
+	tear_down();
+}
+END_TEST
+
+/* ---- a worker that dies ---- */
+
+START_TEST(subscriptions_are_renewed)
+{
+	set_up(BACKLOG_MAX);
+	subscribe(&a, "t");
+	subscribe(&a, "u");
+	ASSERT_TOLD(&a, "+t;+u;");
+	for (int round = 0; round < 3; round++) {
+		kill_worker();
+		start_worker(BACKLOG_MAX);
+		/* Confirmed behind what was renewed before it. */
+		subscribe(&a, "probe");
+		ASSERT_TOLD(&a, "+probe;");
+		publish(&b, "t", "one");
+		publish(&b, "u", "two");
+		ASSERT_TOLD(&a, "t one {} 1;u two {} 1;");
+		unsubscribe(&a, "probe");
+		ASSERT_TOLD(&a, "-probe;");
+	}
+	tear_down();
+}
+END_TEST
+
+/* Asked for while no worker runs: it waits, and is confirmed. */
+START_TEST(asked_while_it_is_away)
+{
+	set_up(BACKLOG_MAX);
+	subscribe(&a, "gone");
+	subscribe(&a, "kept");
+	ASSERT_TOLD(&a, "+gone;+kept;");
+	kill_worker();
+	unsubscribe(&a, "gone");
+	subscribe(&a, "new");
+	publish(&a, "kept", "mine");
+	tools_settle(base);
+	ck_assert_str_eq(a.told, "");
+	start_worker(BACKLOG_MAX);
+	/* No order between topics. */
+	UNTIL(base, strlen(a.told) >= strlen("-gone;+new;"));
+	ck_assert_ptr_nonnull(strstr(a.told, "-gone;"));
+	ck_assert_ptr_nonnull(strstr(a.told, "+new;"));
+	a.told[0] = '\0';
+	UNTIL(base, a.nidle == 1);
+	publish(&b, "gone", "one");
+	publish(&b, "kept", "two");
+	publish(&b, "new", "three");
+	ASSERT_TOLD(&a, "kept two {} 1;new three {} 1;");
+	tear_down();
+}
+END_TEST
+
+/*
+ * Published into a worker that no longer works, which is then killed. The
+ * subscriber has renewed first; the publisher's loop is another one, so that
+ * the order is certain.
+ */
+START_TEST(unaccepted_publishes_are_sent_again)
+{
+	struct event_base *ours, *other = event_base_new();
+	char expected[256] = "";
+
+	set_up(BACKLOG_MAX);
+	ours = base;
+	base = other;
+	pubsub_client_free(a.pubsub);
+	client_start(&a, 1);
+	publish(&a, "t", "accepted");
+	UNTIL(other, a.nidle == 1);
+	base = ours;
+	subscribe(&b, "t");
+	ASSERT_TOLD(&b, "+t;");
+
+	kill(worker, SIGSTOP);
+	for (int i = 0; i < 5; i++) {
+		char event[8];
+
+		snprintf(event, sizeof event, "e%d", i);
+		publish(&a, "t", event);
+		snprintf(expected + strlen(expected),
+		    sizeof expected - strlen(expected), "t %s {} 1;", event);
+	}
+	tools_settle(other);
+	ck_assert_uint_gt(pubsub_unaccepted(a.pubsub), 0);
+	kill_worker();
+	start_worker(BACKLOG_MAX);
+	subscribe(&b, "probe");
+	ASSERT_TOLD(&b, "+probe;");
+	ck_assert_uint_eq(b.ndelivered, 0);
+
+	UNTIL(other, a.nidle == 2);
+	ASSERT_TOLD(&b, expected);
+	ck_assert_uint_eq(b.ndelivered, 5);
+	tear_down();
+	event_base_free(other);
+}
+END_TEST
+
+/* No socket there at all; it comes later. */
+START_TEST(before_there_is_a_socket)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+	set_up(BACKLOG_MAX);
+	kill_worker();
+	close(listener);
+	unlink(path);
+	subscribe(&a, "t");
+	publish(&b, "t", "e");
+	for (int i = 0; i < 5; i++) {
+		poll(NULL, 0, 10);
+		tools_settle(base);
+	}
+	ck_assert_str_eq(a.told, "");
+	strcpy(address.sun_path, path);
+	listener = socket(
+	    AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	ck_assert_int_eq(
+	    bind(listener, (struct sockaddr *)&address, sizeof address), 0);
+	ck_assert_int_eq(listen(listener, 100), 0);
+	start_worker(BACKLOG_MAX);
+	UNTIL(base, strstr(a.told, "+t;") != NULL);
+	UNTIL(base, b.nidle == 1);
+	tear_down();
+}
+END_TEST
+
+/* ---- clients gone wild ---- */
+
+static int
+raw_client(void)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	strcpy(address.sun_path, path);
+	ck_assert_int_eq(
+	    connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+	return fd;
+}
+
+/* The worker closes on whom has sent this; all others are served. */
+static void
+check_garbage(const void *bytes, size_t size)
+{
+	int fd = raw_client();
+	char buf[64];
+
+	ck_assert_int_eq(send(fd, bytes, size, MSG_NOSIGNAL), (ssize_t)size);
+	while (tools_read_all(fd, buf, sizeof buf) == sizeof buf)
+		;
+	close(fd);
+	publish(&b, "t", "e");
+	ASSERT_TOLD(&a, "t e {} 1;");
+	ck_assert(!worker_gone);
+}
+
+static void
+check_envelope(enum envelope_type type, const void *body, uint32_t size)
+{
+	uint8_t bytes[256];
+	uint32_t head[2] = { type, size };
+
+	memcpy(bytes, head, 8);
+	memcpy(bytes + 8, body, size);
+	check_garbage(bytes, 8 + size);
+}
+
+START_TEST(garbage_lets_go_of_its_sender_only)
+{
+	set_up(BACKLOG_MAX);
+	subscribe(&a, "t");
+	ASSERT_TOLD(&a, "+t;");
+	check_garbage("\xff\xff\xff\xff\xff\xff\xff\xff", 8);
+	check_garbage("GET / HTTP/1.1\r\n\r\n", 18);
+	check_envelope(ENVELOPE_STARTED, "", 0);
+	check_envelope(ENVELOPE_PS_DELIVER, "", 0);
+	check_envelope(ENVELOPE_IN, "", 0);
+	check_envelope(ENVELOPE_PS_HELLO, "\1\2\3", 3);
+	check_envelope(ENVELOPE_PS_HELLO, "\1\2\3\4\5\6\7\10\11", 9);
+	check_envelope(ENVELOPE_PS_SUBSCRIBE, "", 0);
+	check_envelope(ENVELOPE_PS_SUBSCRIBE, "\xff\xff\xff\xff", 4);
+	check_envelope(ENVELOPE_PS_SUBSCRIBE, "\1\0\0\0tu", 6);
+	check_envelope(ENVELOPE_PS_SUBSCRIBE, "\1\0\0\0t\0u", 7);
+	check_envelope(ENVELOPE_PS_UNSUBSCRIBE, "\xfe\xff\xff\xff", 4);
+	check_envelope(ENVELOPE_PS_PUBLISH, "\1\0\0\0\0\0\0\0", 8);
+	check_envelope(ENVELOPE_PS_PUBLISH,
+	    "\1\0\0\0\0\0\0\0\1\0\0\0t\0\1\0\0\0e\0\1\0\0\0\2\0\0\0{}\0\1", 32);
+	check_envelope(ENVELOPE_PS_PUBLISH,
+	    "\1\0\0\0\0\0\0\0\1\0\0\0t\0\1\0\0\0e\0\1\0\0\0\3\0\0\0{}\0", 31);
+	tear_down();
+}
+END_TEST
+
+/* An end within an envelope, and one that had subscriptions. */
+START_TEST(clients_come_and_go)
+{
+	uint8_t subscribe_t[] = { ENVELOPE_PS_SUBSCRIBE, 0, 0, 0, 6, 0, 0, 0, 1,
+		0, 0, 0, 't', 0 };
+	char confirmed[14];
+	int fd;
+
+	set_up(BACKLOG_MAX);
+	subscribe(&a, "t");
+	ASSERT_TOLD(&a, "+t;");
+	for (int i = 0; i < 50; i++) {
+		fd = raw_client();
+		ck_assert_int_eq(send(fd, subscribe_t, 14, MSG_NOSIGNAL), 14);
+		if (i % 2 == 0)
+			ck_assert_uint_eq(
+			    tools_read_all(fd, confirmed, 14), 14);
+		else
+			ck_assert_int_eq(
+			    send(fd, subscribe_t, 9, MSG_NOSIGNAL), 9);
+		close(fd);
+		publish(&b, "t", "e");
+		ASSERT_TOLD(&a, "t e {} 1;");
+	}
+	tear_down();
+}
+END_TEST
+
+/* It takes nothing: it is let go, and all others get theirs. */
+START_TEST(an_overrun_client_is_let_go)
+{
+	uint8_t subscribe_t[] = { ENVELOPE_PS_SUBSCRIBE, 0, 0, 0, 6, 0, 0, 0, 1,
+		0, 0, 0, 't', 0 };
+	char *payload = calloc(1, 50000), buf[4096];
+	struct broadcast broadcast = {
+		.topic = text_lent("t", 1),
+		.event = text_lent("e", 1),
+		.payload = text_lent(payload, 50000),
+	};
+	size_t n = 0;
+	int fd[3];
+
+	set_up(500000);
+	subscribe(&a, "t");
+	ASSERT_TOLD(&a, "+t;");
+	for (int i = 0; i < 3; i++) {
+		fd[i] = raw_client();
+		ck_assert_int_eq(
+		    send(fd[i], subscribe_t, 14, MSG_NOSIGNAL), 14);
+		ck_assert_uint_eq(tools_read_all(fd[i], buf, 14), 14);
+	}
+	for (int i = 0; i < 40; i++) {
+		pubsub_publish(b.pubsub, &broadcast);
+		UNTIL(base, a.ndelivered == (size_t)i + 1);
+	}
+	for (int i = 0; i < 3; i++) {
+		/* What the socket held, then the end. */
+		n = 0;
+		for (;;) {
+			size_t got = tools_read_all(fd[i], buf, sizeof buf);
+
+			n += got;
+			if (got < sizeof buf)
+				break;
+		}
+		ck_assert_uint_lt(n, 40 * 50000);
+		close(fd[i]);
+	}
+	ck_assert_uint_eq(a.nbytes, 40 * 50000);
+	free(payload);
+	tear_down();
+}
+END_TEST
+
+/* Nor does it make the worker grow by what it asks and never reads. */
+START_TEST(who_asks_and_never_reads_is_let_go)
+{
+	uint8_t subscribe_t[14 * 1000];
+	struct pollfd pollfd = { .events = POLLOUT };
+	size_t sent = 0;
+	ssize_t n = 0;
+
+	set_up(100000);
+	for (size_t i = 0; i < 1000; i++)
+		memcpy(subscribe_t + i * 14,
+		    (uint8_t[]){ ENVELOPE_PS_SUBSCRIBE, 0, 0, 0, 6, 0, 0, 0, 1,
+			0, 0, 0, 't', 0 },
+		    14);
+	pollfd.fd = raw_client();
+	while (sent < (64U << 20)) {
+		ck_assert_int_eq(poll(&pollfd, 1, TOOLS_DEADLINE), 1);
+		n = send(pollfd.fd, subscribe_t + sent % 14,
+		    sizeof subscribe_t - 14, MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (n == -1 && errno == EAGAIN)
+			continue;
+		if (n == -1)
+			break;
+		sent += (size_t)n;
+	}
+	ck_assert_int_eq(n, -1);
+	ck_assert_int_eq(errno, EPIPE);
+	close(pollfd.fd);
+	subscribe(&a, "t");
+	ASSERT_TOLD(&a, "+t;");
+	tear_down();
+}
+END_TEST
+
+/* ---- the end ---- */
+
+START_TEST(ends_with_its_supervisor)
+{
+	set_up(BACKLOG_MAX);
+	subscribe(&a, "t");
+	ASSERT_TOLD(&a, "+t;");
+	mailbox_free(to_worker);
+	tools_assert_exit(worker, EXIT_SHUTDOWN);
+	start_worker(BACKLOG_MAX);
+	UNTIL(base, worker_ready);
+	/* A supervisor that talks nonsense. */
+	mailbox_send(to_worker, ENVELOPE_DONE, NULL);
+	tools_assert_exit(worker, EXIT_CRASH);
+	mailbox_free(to_worker);
+	start_worker(BACKLOG_MAX);
+	tear_down();
+}
+END_TEST
+
+UNIT_MAIN("pubsub", to_others_but_not_to_oneself, in_order,
+    confirmations_are_in_order_with_broadcasts, after_unsubscribing,
+    subscriptions_are_counted, all_sorts_of_broadcasts,
+    freed_with_all_things_waiting, subscriptions_are_renewed,
+    asked_while_it_is_away, unaccepted_publishes_are_sent_again,
+    before_there_is_a_socket, garbage_lets_go_of_its_sender_only,
+    clients_come_and_go, an_overrun_client_is_let_go,
+    who_asks_and_never_reads_is_let_go, ends_with_its_supervisor)
