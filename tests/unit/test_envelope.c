@@ -35,40 +35,38 @@ assert_data(struct envelope *envelope, const void *expected, size_t n)
 	ck_assert_int_eq(data[n], '\0');
 }
 
+#define TYPES 1000 /* more than there are */
+
 START_TEST(names_are_unique)
 {
-	const enum envelope_type types[] = { ENVELOPE_IN, ENVELOPE_INFO,
-		ENVELOPE_END, ENVELOPE_JOINED, ENVELOPE_DONE, ENVELOPE_WAKE,
-		ENVELOPE_SLEEP, ENVELOPE_REPLY, ENVELOPE_KEEP, ENVELOPE_FORGET,
-		ENVELOPE_PUSH, ENVELOPE_BROADCAST, ENVELOPE_SUBSCRIBE,
-		ENVELOPE_UNSUBSCRIBE, ENVELOPE_STOP, ENVELOPE_PS_HELLO,
-		ENVELOPE_PS_SUBSCRIBE, ENVELOPE_PS_UNSUBSCRIBE,
-		ENVELOPE_PS_PUBLISH, ENVELOPE_PS_SUBSCRIBED,
-		ENVELOPE_PS_UNSUBSCRIBED, ENVELOPE_PS_ACCEPTED,
-		ENVELOPE_PS_DELIVER, ENVELOPE_STARTED, ENVELOPE_CONNECT,
-		ENVELOPE_CONNECT_BEGUN, ENVELOPE_CONNECTED };
-	const size_t n = sizeof types / sizeof types[0];
+	unsigned n = 0;
 
-	for (size_t i = 0; i < n; i++) {
-		ck_assert_str_ne(envelope_name(types[i]), "?");
-		for (size_t k = 0; k < i; k++)
+	for (unsigned i = 0; i < TYPES; i++) {
+		const char *name = envelope_name((enum envelope_type)i);
+
+		if (*name == '?')
+			continue;
+		n++;
+		for (unsigned k = 0; k < i; k++)
 			ck_assert_str_ne(
-			    envelope_name(types[i]), envelope_name(types[k]));
+			    name, envelope_name((enum envelope_type)k));
 	}
+	ck_assert_uint_ge(n, 20);
+	ck_assert_str_eq(envelope_name(ENVELOPE_IN), "IN");
+	ck_assert_str_eq(envelope_name(ENVELOPE_STOP), "STOP");
 	ck_assert_str_eq(envelope_name(ENVELOPE_PS_HELLO), "PS_HELLO");
+	ck_assert_str_eq(envelope_name(ENVELOPE_STARTED), "STARTED");
 }
 END_TEST
 
 START_TEST(other_types_have_no_name)
 {
-	const uint32_t types[] = { 0, 49, 51, 99, 149, 151, 199, 220, 249, 254,
-		259, 261, 269, 272, 299, 301, 0x7fffffff, 0xffffffff };
+	const uint32_t types[] = { 0, TYPES, 0x7fffffff, 0x80000001,
+		0xffffffff };
 
 	for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
-		ck_assert_msg(
-		    strcmp(envelope_name((enum envelope_type)types[i]), "?") ==
-			0,
-		    "type %u has a name", types[i]);
+		ck_assert_str_eq(
+		    envelope_name((enum envelope_type)types[i]), "?");
 }
 END_TEST
 
