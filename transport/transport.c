@@ -2,6 +2,7 @@
  * transport.c - see transport.h: the connection, from its first byte to the end
  * of its last channel.
  */
+#include <sys/mman.h>
 #include <sys/socket.h>
 
 #include <assert.h>
@@ -661,6 +662,16 @@ start_connection(struct transport *t)
 	transport_deadline(t, t->config->head_timeout);
 }
 
+/* Channels are the author's code: the page of the token is not theirs. */
+static void
+keep_token(const struct transport_start *start)
+{
+	if (start->kill_token != NULL &&
+	    madvise((void *)(uintptr_t)start->kill_token,
+		(size_t)sysconf(_SC_PAGESIZE), MADV_DONTFORK) == -1)
+		fatal("MADV_DONTFORK");
+}
+
 void
 transport_run(void *arg)
 {
@@ -675,6 +686,7 @@ transport_run(void *arg)
 	    (unsigned long long)t.start->connection, t.start->peer);
 	log_init(name);
 	process_title("%s", name);
+	keep_token(t.start);
 
 	if (t.config->affinity)
 		stay_on_one_core(t.start->connection);
