@@ -186,7 +186,7 @@ dispatch_memfd(struct mailbox *mailbox, uint32_t type, size_t size)
 {
 	struct stat st;
 	void *body;
-	int fd;
+	int fd, seals;
 
 	if (mailbox->nfds == 0)
 		return set_error(mailbox, "no memfd with its envelope");
@@ -195,8 +195,9 @@ dispatch_memfd(struct mailbox *mailbox, uint32_t type, size_t size)
 	    --mailbox->nfds * sizeof mailbox->fds[0]);
 
 	/* Unsealed, it could shrink under our feet. */
-	if (fstat(fd, &st) == -1 || (size_t)st.st_size != size ||
-	    (fcntl(fd, F_GET_SEALS) & SEALS) != SEALS) {
+	seals = fcntl(fd, F_GET_SEALS);
+	if (seals == -1 || (seals & SEALS) != SEALS || fstat(fd, &st) == -1 ||
+	    (size_t)st.st_size != size) {
 		close(fd);
 		return set_error(mailbox, "bad memfd");
 	}

@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -485,6 +486,21 @@ check_bad_memfd(int fd)
 	assert_ends(b, "bad memfd");
 }
 
+/* A file on a disk has no seals at all. */
+static int
+make_file(off_t size)
+{
+	FILE *file = tmpfile();
+	int fd;
+
+	ck_assert_ptr_nonnull(file);
+	fd = dup(fileno(file));
+	fclose(file);
+	ck_assert_int_ne(fd, -1);
+	ck_assert_int_eq(ftruncate(fd, size), 0);
+	return fd;
+}
+
 /* Seals that miss, sizes that differ, things that are no memfd. */
 START_TEST(bad_memfd)
 {
@@ -494,6 +510,7 @@ START_TEST(bad_memfd)
 	check_bad_memfd(make_memfd(70000, F_SEAL_SHRINK | F_SEAL_WRITE));
 	check_bad_memfd(make_memfd(69999, SEALS));
 	check_bad_memfd(make_memfd(70001, SEALS));
+	check_bad_memfd(make_file(70000));
 	check_bad_memfd(open("/dev/zero", O_RDONLY));
 	check_bad_memfd(open("/", O_PATH));
 }
