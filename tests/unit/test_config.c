@@ -267,7 +267,9 @@ static const char whole[] =
     "	    shutdown = brutal_kill }\n"
     "}\n"
     "socket \"/two/deep\" {}\n"
-    "endpoint { static = \"web/dist\" tree = on }\n"
+    "endpoint { static = \"web/dist\" tree = on\n"
+    "	module = \"lib/demo.so:api\" handler_timeout = 3s\n"
+    "	options { database = demo.db } }\n"
     "log { level = debug }\n";
 
 static void
@@ -309,6 +311,13 @@ assert_server(const struct config *config)
 
 static void
 assert_socket(const struct config_socket *socket)
+	ck_assert_str_eq(config->endpoint.module, below("lib/demo.so:api"));
+	ck_assert_str_eq(config->endpoint.file, NAME);
+	ck_assert_int_eq(config->endpoint.line, 54);
+	ck_assert_int_eq(config->endpoint.handler_timeout, 3000);
+	ck_assert_str_eq(
+	    config_endpoint_option(&config->endpoint, "database"), "demo.db");
+	ck_assert_ptr_null(config_endpoint_option(&config->endpoint, "data"));
 {
 	ck_assert_str_eq(socket->path, "/socket");
 	ck_assert(socket->auth_token);
@@ -725,6 +734,10 @@ START_TEST(values_of_channels)
 		{ "log { level = warning }",
 		    "bennu.conf:1: level 'warning' is none of error, warn, info, debug" },
 		{ "log { level = inf }",
+		{ "endpoint { module = api }",
+		    "bennu.conf:1: module 'api': " },
+		{ "endpoint { handler_timeout = 0 }",
+		    "bennu.conf:1: handler_timeout '0': it" },
 		    "bennu.conf:1: level 'inf' is none of error, warn, info, debug; did you mean info?" },
 	};
 
