@@ -3,6 +3,7 @@
  *
  *   supervisor
  *   +- pubsub 1            permanent, one_for_one
+ *   +- connect 1 ...       permanent, when a socket has a connect
  *   +- transport #1 ...    temporary, one for each connection
  */
 #include <sys/mman.h>
@@ -23,6 +24,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "channel/connector.h"
 #include "common/exit.h"
 #include "common/log.h"
 #include "common/mailbox.h"
@@ -47,11 +49,16 @@
 #define FORK_PAUSE          250 /* ms without accepting when fork fails */
 #define TOKEN_BYTES         16
 
-/* A pubsub worker, as the supervisor sees it. */
+/* A permanent child of ours: the process of a role, and its socket. */
 struct worker {
 	struct server *server;
-	struct pubsub_start start;
-	char *path;
+	enum request_kind kill; /* what asks for its death */
+	unsigned number;
+	struct process_spec spec;
+	union {
+		struct pubsub_start pubsub;
+		struct connector_start connector;
+	} start;
 	int listen_fd; /* stays open while the worker is being restarted */
 	char id[32];
 	struct mailbox *mailbox;
@@ -69,6 +76,8 @@ struct server {
 	int static_fd;
 	int requests[2]; /* ours, and the one that transports inherit */
 	struct event *request_event;
+	char *pubsub_path;
+	char *connect_path; /* NULL: no socket has a connect */
 	struct worker *workers;
 	unsigned nworkers;
 	struct supervisor *permanent;
@@ -79,7 +88,7 @@ struct server {
 	int status;
 };
 
-/* ---- pubsub workers ---- */
+/* ---- permanent workers ---- */
 
 static void
 on_worker_envelope(
@@ -104,19 +113,16 @@ static pid_t
 worker_fork(struct child *child, void *arg)
 {
 	struct worker *worker = arg;
-	struct process_spec spec = {
-		.name = "pubsub",
-		.run = pubsub_run,
-		.arg = &worker->start,
-		.nfds = PUBSUB_NFDS,
-	};
+	struct process_spec spec = worker->spec;
 	int fds[2], saved;
 	pid_t pid;
 
 	if (mailbox_pair(fds) == -1)
 		return -1;
-	spec.fds[PUBSUB_FD_LISTEN - PROCESS_FD] = worker->listen_fd;
-	spec.fds[PUBSUB_FD_MAILBOX - PROCESS_FD] = fds[1];
+	/* PUBSUB_FD_LISTEN and _MAILBOX, and those of the connector. */
+	spec.fds[0] = worker->listen_fd;
+	spec.fds[1] = fds[1];
+	spec.nfds = 2;
 	pid = process_fork(&spec);
 	saved = errno;
 	close(fds[1]);
@@ -143,26 +149,92 @@ on_worker_died(struct supervisor *sup, struct child *child,
 	worker->mailbox = NULL;
 }
 
+static struct worker *
+add_worker(struct server *server, const char *role, unsigned number, int fd)
+{
+	struct worker *worker = &server->workers[server->nworkers++];
+
+	worker->server = server;
+	worker->number = number;
+	worker->listen_fd = fd;
+	worker->spec.name = role;
+	worker->spec.arg = &worker->start;
+	snprintf(worker->id, sizeof worker->id, "%s %u", role, number);
+	return worker;
+}
+
+static int
+listen_for_workers(const struct server *server, const char *path)
+{
+	int fd = rundir_listen(path, server->uid, server->gid);
+
+	if (fd == -1)
+		fatal("%s", path);
+	return fd;
+}
+
+static void
+add_pubsub(struct server *server, unsigned number)
+{
+	struct worker *worker;
+
+	server->pubsub_path = xasprintf(
+	    "%s/pubsub-%u.sock", server->run_directory, number);
+	worker = add_worker(server, "pubsub", number,
+	    listen_for_workers(server, server->pubsub_path));
+	worker->kill = REQUEST_KILL_PUBSUB;
+	worker->spec.run = pubsub_run;
+	worker->start.pubsub = (struct pubsub_start){
+		.number = number,
+		/* Far above a client's own bound: see pubsub.c. */
+		.backlog_max = server->config->backlog_max * 8,
+	};
+}
+
+/* How many run connect; 0: there is none. */
+static unsigned
+connectors_needed(const struct config *config)
+{
+	for (size_t i = 0; i < config->nsockets; i++)
+		if (config->sockets[i].callbacks != NULL)
+			return config->connect_workers;
+	return 0;
+}
+
+/* They share one socket: who is free takes the next client. */
+static void
+add_connectors(struct server *server, unsigned n)
+{
+	int fd;
+
+	if (n == 0)
+		return;
+	server->connect_path = xasprintf(
+	    "%s/connect.sock", server->run_directory);
+	fd = listen_for_workers(server, server->connect_path);
+	for (unsigned i = 1; i <= n; i++) {
+		struct worker *worker = add_worker(server, "connect", i, fd);
+
+		worker->kill = REQUEST_KILL_CONNECT;
+		worker->spec.run = connector_run;
+		worker->spec.dumpable =
+		    true; /* the author's code, as channels */
+		worker->start.connector = (struct connector_start){
+			.config = server->config,
+			.number = i,
+			.secret = server->kill_token,
+		};
+	}
+}
+
 static void
 open_workers(struct server *server)
 {
-	server->nworkers = 1;
-	server->workers = xcalloc(server->nworkers, sizeof *server->workers);
-	for (unsigned i = 0; i < server->nworkers; i++) {
-		struct worker *worker = &server->workers[i];
+	unsigned n = connectors_needed(server->config);
 
-		worker->server = server;
-		worker->start.number = i + 1;
-		/* Far above a client's own bound: see pubsub.c. */
-		worker->start.backlog_max = server->config->backlog_max * 8;
-		snprintf(worker->id, sizeof worker->id, "pubsub %u", i + 1);
-		worker->path = xasprintf(
-		    "%s/pubsub-%u.sock", server->run_directory, i + 1);
-		worker->listen_fd = rundir_listen(
-		    worker->path, server->uid, server->gid);
-		if (worker->listen_fd == -1)
-			fatal("%s", worker->path);
-	}
+	server->workers = xcalloc(1 + n, sizeof *server->workers);
+	add_pubsub(server, 1);
+	add_connectors(server, n);
 }
 
 /* ---- transports ---- */
@@ -178,7 +250,8 @@ transport_fork(struct child *child, void *arg)
 		.config = server->config,
 		.connection = connection->number,
 		.peer = peer,
-		.pubsub_path = server->workers[0].path,
+		.pubsub_path = server->pubsub_path,
+		.connect_path = server->connect_path,
 		.kill_token = server->kill_token,
 		.supervisor = getpid(),
 	};
@@ -324,8 +397,9 @@ static void
 kill_worker(struct child *child, void *arg)
 {
 	const struct worker *worker = child_arg(child);
+	const struct transport_request *request = arg;
 
-	if (worker->start.number != *(uint32_t *)arg)
+	if (worker->kill != request->kind || worker->number != request->number)
 		return;
 	log_info("kill -9 of %s, asked for over HTTP", worker->id);
 	child_kill(child);
@@ -351,9 +425,9 @@ on_request(int fd, short what, void *arg)
 		else if (request.kind == REQUEST_KILL_CHANNEL)
 			kill_channel(
 			    server, request.connection, request.number);
-		else if (request.kind == REQUEST_KILL_PUBSUB)
+		else
 			supervisor_which_children(
-			    server->permanent, kill_worker, &request.number);
+			    server->permanent, kill_worker, &request);
 	}
 }
 

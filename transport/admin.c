@@ -104,7 +104,7 @@ type_is_json(const struct http_request *req)
 
 /* ---- kill ---- */
 
-/* "channel/17/3", "endpoint/17", "transport/17", "pubsub/1". */
+/* "channel/17/3", "endpoint/17", "transport/17", "pubsub/1", "connect/1". */
 static bool
 parse_id(const char *id, struct transport_request *request)
 {
@@ -138,6 +138,12 @@ parse_id(const char *id, struct transport_request *request)
 		request->kind = REQUEST_KILL_PUBSUB;
 		return true;
 	}
+	end = -1;
+	if (sscanf(id, "connect/%" SCNu32 "%n", &request->number, &end) == 1 &&
+	    id[end] == '\0') {
+		request->kind = REQUEST_KILL_CONNECT;
+		return true;
+	}
 	return false;
 }
 
@@ -150,8 +156,8 @@ kill_by_id(struct transport *t, const struct http_request *req,
 
 	if (!parse_id(id, &request)) {
 		respond_error(req, out, 400, NULL,
-		    "an id is channel/N/M, endpoint/N, transport/N or "
-		    "pubsub/N");
+		    "an id is channel/N/M, endpoint/N, transport/N, "
+		    "pubsub/N or connect/N");
 		return;
 	}
 	if (!tree_has(t->start->supervisor, id)) {

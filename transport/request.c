@@ -1,19 +1,15 @@
 /*
  * request.c - see request.h.
  */
-#include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "common/log.h"
 #include "transport/admin.h"
 #include "transport/endpoint.h"
-#include "transport/frame.h"
-#include "transport/handshake.h"
-#include "transport/query.h"
 #include "transport/request.h"
 #include "transport/static.h"
 #include "transport/transport.h"
+#include "transport/upgrade.h"
 
 static void on_request(
     struct http_connection *, const struct http_request *, void *);
@@ -82,90 +78,6 @@ request_timeout(struct transport *t)
 		transport_finish(t);
 }
 
-/* ---- WebSocket ---- */
-
-/* <mount>/websocket, a slash at the end tolerated. */
-static const struct config_socket *
-find_socket(const struct config *config, const char *path)
-{
-	static const char tail[] = "/websocket";
-
-	for (size_t i = 0; i < config->nsockets; i++) {
-		const struct config_socket *socket = &config->sockets[i];
-		size_t n = strlen(socket->path);
-
-		if (!socket->websocket || strncmp(path, socket->path, n) != 0 ||
-		    strncmp(path + n, tail, strlen(tail)) != 0)
-			continue;
-		path += n + strlen(tail);
-		if (strcmp(path, "") == 0 || strcmp(path, "/") == 0)
-			return socket;
-		return NULL;
-	}
-	return NULL;
-}
-
-/* "2.0.7": "~> 2.0.0" takes any patch version of it. */
-static bool
-vsn_is(const char *vsn, const char *minor)
-{
-	size_t n = strlen(minor), digits;
-
-	if (strncmp(vsn, minor, n) != 0)
-		return false;
-	digits = strspn(vsn + n, "0123456789");
-	return digits > 0 && vsn[n + digits] == '\0' &&
-	    (digits == 1 || vsn[n] != '0');
-}
-
-/* The serializer that the client asks for; 0: none that is served. */
-static enum frame_version
-asked_version(const char *query)
-{
-	enum frame_version version = 0;
-	char *vsn;
-
-	errno = 0;
-	vsn = query_get(query, "vsn");
-	if (vsn == NULL && errno == ENOENT)
-		return FRAME_V1; /* absent means 1.0.0 */
-	if (vsn != NULL && vsn_is(vsn, "1.0."))
-		version = FRAME_V1;
-	else if (vsn != NULL && vsn_is(vsn, "2.0."))
-		version = FRAME_V2;
-	free(vsn);
-	return version;
-}
-
-/* The order of the checks is Phoenix's (PROTOCOL.md 1.1). */
-static void
-upgrade(struct transport *t, const struct http_request *req,
-    const struct config_socket *socket)
-{
-	struct json_buffer buffer = { 0 };
-	const char *wrong;
-
-	if (strcmp(req->method, "GET") != 0) {
-		respond(t, req, 400, NULL, "");
-		return;
-	}
-	if (!handshake_origin_allowed(
-		req, socket->check_origin, socket->norigins) ||
-	    asked_version(req->query) == 0) {
-		respond(t, req, 403, NULL, "");
-		return;
-	}
-	wrong = handshake_check(req);
-	if (wrong != NULL) {
-		respond(t, req, 400, "text/plain; charset=utf-8", wrong);
-		return;
-	}
-	frame_speak(asked_version(req->query));
-	handshake_append_accept(&buffer, req, NULL);
-	send_buffer(t, &buffer);
-	transport_upgrade(t, socket);
-}
-
 /* ---- files ---- */
 
 static void
@@ -187,13 +99,13 @@ on_request(
     struct http_connection *http, const struct http_request *req, void *arg)
 {
 	struct transport *t = arg;
-	const struct config_socket *socket = find_socket(t->config, req->path);
+	const struct config_socket *socket = upgrade_find(t->config, req->path);
 
 	(void)http;
 	t->keep_alive = req->keep_alive;
 	if (socket != NULL) {
-		upgrade(t, req, socket);
-		if (t->mode == MODE_WEBSOCKET)
+		upgrade_request(t, req, socket);
+		if (t->mode == MODE_WEBSOCKET || t->connect != NULL)
 			return;
 	} else if (t->start->kill_token != NULL && admin_is_route(req->path)) {
 		struct json_buffer buffer = { 0 };

@@ -240,6 +240,7 @@ topic_fork(struct child *child, void *arg)
 		.ref = topic->ref,
 		.params = &topic->params,
 		.params_kind = topic->params_kind,
+		.connected = &topic->transport->connected,
 	};
 	struct process_spec spec = {
 		.name = "channel",
@@ -748,6 +749,7 @@ topic_broadcast(
 		(flags & BROADCAST_FROM) != 0 ? sender : NULL))
 		return false;
 	pubsub_publish(t->pubsub, &broadcast);
+	transport_disconnects(t, &broadcast);
 	return true;
 }
 

@@ -19,6 +19,7 @@
 #include "common/log.h"
 #include "common/reaper.h"
 #include "common/xmalloc.h"
+#include "transport/connect.h"
 #include "transport/endpoint.h"
 #include "transport/phoenix.h"
 #include "transport/request.h"
@@ -68,8 +69,8 @@ transport_resume(struct transport *t, unsigned why)
 }
 
 /* What could not be parsed yet waits for the resume. */
-static void
-keep_input(struct transport *t, const char *data, size_t size)
+void
+transport_keep_input(struct transport *t, const char *data, size_t size)
 {
 	if (size == 0)
 		return;
@@ -111,7 +112,7 @@ feed(struct transport *t, const char *data, size_t size)
 		    ? websocket_feed(t->websocket, data + used, size - used)
 		    : feed_http(t, data + used, size - used);
 	if (t->mode == MODE_HTTP || t->mode == MODE_WEBSOCKET)
-		keep_input(t, data + used, size - used);
+		transport_keep_input(t, data + used, size - used);
 }
 
 static void
@@ -393,9 +394,10 @@ transport_upgrade(struct transport *t, const struct config_socket *socket)
 	endpoint_stop(t);
 	t->websocket = websocket_new(&limits, &callbacks, t);
 	transport_deadline(t, socket->idle_timeout);
-	process_title("transport #%llu %s websocket %s",
+	process_title("transport #%llu %s websocket %s%s%s",
 	    (unsigned long long)t->start->connection, t->start->peer,
-	    socket->path);
+	    socket->path, t->connected.id.data == NULL ? "" : " ",
+	    t->connected.id.data == NULL ? "" : t->connected.id.data);
 }
 
 /* ---- the end ---- */
@@ -420,6 +422,7 @@ transport_finish(struct transport *t)
 	if (t->mode != MODE_HTTP && t->mode != MODE_WEBSOCKET)
 		return;
 	t->mode = MODE_CLOSING;
+	connect_cancel(t);
 	free(t->in);
 	t->in = NULL;
 	t->in_size = 0;
@@ -481,6 +484,7 @@ transport_end(struct transport *t, enum bennu_reason reason)
 	if (t->mode == MODE_ENDING)
 		return;
 	t->mode = MODE_ENDING;
+	connect_cancel(t);
 	event_del(&t->readable);
 	event_del(&t->deadline);
 	event_del(&t->hung);
@@ -561,12 +565,25 @@ on_signal(const struct signalfd_siginfo *info, void *arg)
 		topic_kill(t, (unsigned)info->ssi_int);
 }
 
+bool
+transport_disconnects(struct transport *t, const struct broadcast *broadcast)
+{
+	static const struct text event = { (char *)"disconnect", 10 };
+
+	if (t->mode != MODE_WEBSOCKET || t->connected.id.data == NULL ||
+	    !text_equal(&broadcast->topic, &t->connected.id) ||
+	    !text_equal(&broadcast->event, &event))
+		return false;
+	transport_close(t, 1001, "disconnected by its id");
+	return true;
+}
+
 static void
 on_broadcast(const struct broadcast *broadcast, void *arg)
 {
 	struct transport *t = arg;
 
-	if (t->mode == MODE_WEBSOCKET)
+	if (t->mode == MODE_WEBSOCKET && !transport_disconnects(t, broadcast))
 		topic_deliver(t, broadcast);
 }
 

@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "channel/channel.h"
 #include "common/config.h"
 #include "common/process.h"
 #include "common/supervise.h"
@@ -46,6 +47,7 @@ struct transport_start {
 	uint64_t connection; /* its number, rising */
 	const char *peer;    /* "127.0.0.1:50124" */
 	const char *pubsub_path;
+	const char *connect_path; /* NULL: no socket has a connect */
 	const char *kill_token; /* what a kill must show; NULL: no such route */
 	pid_t supervisor;
 };
@@ -60,6 +62,7 @@ enum request_kind {
 	REQUEST_KILL_CHANNEL = 1, /* number, of connection; 0: its endpoint */
 	REQUEST_KILL_TRANSPORT,   /* connection */
 	REQUEST_KILL_PUBSUB,      /* number */
+	REQUEST_KILL_CONNECT,     /* number */
 };
 
 enum transport_mode {
@@ -75,7 +78,9 @@ enum transport_mode {
 #define PAUSE_QUEUE    2U /* a channel's queue is full */
 #define PAUSE_RESPONSE 4U /* a request has not been answered */
 #define PAUSE_END      8U /* nothing more will be read */
+#define PAUSE_CONNECT  16U /* the application's connect is being asked */
 
+struct connect;
 struct endpoint;
 
 struct transport {
@@ -102,6 +107,9 @@ struct transport {
 	struct outbox outbox;
 	unsigned long long dropped; /* broadcasts, under BACKLOG_DROP */
 
+	struct connect *connect;    /* the question that is open, or NULL */
+	struct connected connected; /* what came of it: for channels */
+
 	struct supervisor *channels;
 	struct topics topics;
 	unsigned ntopics;      /* joined or being joined */
@@ -119,6 +127,8 @@ _Noreturn void transport_run(void *arg);
 
 void transport_pause(struct transport *, unsigned why);
 void transport_resume(struct transport *, unsigned why);
+/* What was read while nobody parses: it comes first behind the resume. */
+void transport_keep_input(struct transport *, const char *, size_t);
 /* Sends a WebSocket message as one frame. */
 void transport_send(
     struct transport *, enum websocket_opcode, const char *, size_t size);
@@ -135,6 +145,8 @@ void transport_ended(struct transport *);
 void transport_deadline(struct transport *, long long ms);
 /* The handshake's answer lies in the outbox: WebSocket from here on. */
 void transport_upgrade(struct transport *, const struct config_socket *);
+/* Does this broadcast close the connection (PROTOCOL.md 1.7)? Then it does. */
+bool transport_disconnects(struct transport *, const struct broadcast *);
 /* Whole WebSocket frames, made before. */
 void transport_send_frames(struct transport *, const char *, size_t);
 /* Is the client's backlog at its bound? */
