@@ -348,9 +348,10 @@ receive(struct mailbox *mailbox, uint8_t *buffer, int flags)
 	n = recvmsg(mailbox->fd, &msg, flags | MSG_CMSG_CLOEXEC);
 	if (n == -1 && (errno == EAGAIN || errno == EINTR))
 		return false;
-	if (n == -1)
+	/* The second: it is gone, and has not read all that we sent. */
+	if (n == -1 && errno != ECONNRESET)
 		return set_error(mailbox, "recvmsg: %s", strerror(errno));
-	if (n == 0)
+	if (n <= 0)
 		return set_error(mailbox, "end of file");
 	receive_descriptors(mailbox, &msg);
 	consume(mailbox, buffer, (size_t)n);
@@ -424,7 +425,7 @@ mailbox_drain(struct mailbox *mailbox)
 	mailbox_resume(mailbox);
 	mailbox->draining = true;
 	begin_dispatch(mailbox);
-	consume(mailbox, NULL, 0);
+	consume(mailbox, read_buffer, 0);
 	while (mailbox->error[0] == '\0' && !mailbox->gone &&
 	    receive(mailbox, buffer, MSG_DONTWAIT))
 		;
@@ -444,7 +445,7 @@ on_readable(int fd, short what, void *arg)
 	begin_dispatch(mailbox);
 	/* What a pause left behind comes before what is new. */
 	if (mailbox->in_size > 0)
-		consume(mailbox, NULL, 0);
+		consume(mailbox, read_buffer, 0);
 	if (!mailbox->paused && !mailbox->gone && mailbox->error[0] == '\0')
 		receive(mailbox, read_buffer, MSG_DONTWAIT);
 	end_dispatch(mailbox);
