@@ -635,7 +635,9 @@ mailbox_send(struct mailbox *mailbox, enum envelope_type type,
 		writer->data = xrealloc(writer->data, ENVELOPE_HEAD);
 		writer->size = ENVELOPE_HEAD;
 	}
-	if (mailbox->broken || mailbox->gone) {
+	/* A leaf that was told to end has shut its reading, and may talk. */
+	if (mailbox->broken || mailbox->freed ||
+	    (mailbox->gone && mailbox->base != NULL)) {
 		envelope_writer_free(writer);
 		return;
 	}

@@ -265,6 +265,30 @@ START_TEST(last_words_are_read)
 }
 END_TEST
 
+/* Who has shut its reading is told the end, and may say its last words. */
+START_TEST(last_words_after_the_end)
+{
+	struct mailbox *a, *b;
+
+	set_up();
+	a = attached(fds[0], &got);
+	b = mailbox_new(fds[1], on_envelope, &got2);
+	ck_assert_int_eq(shutdown(fds[1], SHUT_RD), 0);
+	mailbox_read(b);
+	ck_assert_uint_eq(got2.gone, 1);
+	send_body(b, ENVELOPE_STOP, 100);
+	send_body(b, ENVELOPE_PUSH, 100000);
+	ck_assert(mailbox_flush(b));
+	mailbox_free(b);
+	UNTIL(base, got.gone == 1);
+	ck_assert_uint_eq(got.n, 2);
+	assert_body(&got, 0, ENVELOPE_STOP, 100);
+	assert_body(&got, 1, ENVELOPE_PUSH, 100000);
+	mailbox_free(a);
+	tear_down();
+}
+END_TEST
+
 /* ---- how bytes come: the test writes to a raw end ---- */
 
 static void
@@ -955,12 +979,13 @@ START_TEST(no_descriptor_leaks)
 END_TEST
 
 UNIT_MAIN("mailbox", all_sizes_attached, all_sizes_unattached,
-    both_ways_at_once, last_words_are_read, one_byte_at_a_time, pieces,
-    bad_type, too_large_inline, too_large_in_memfd, no_memfd, bad_memfd,
-    empty_memfd, too_many_descriptors, descriptors_that_do_not_fit,
-    end_of_file_within_an_envelope, peer_closes_with_data_unread,
-    pause_and_resume, pause_at_each, attached_while_paused, error_while_paused,
-    drain, pause_within_a_drain, drain_without_an_end,
-    drain_inside_the_callback_of_another, free_inside_the_callback,
-    free_when_told_the_end, free_with_all_things_waiting, backlog,
-    reads_while_its_writes_wait, no_descriptor_leaks)
+    both_ways_at_once, last_words_are_read, last_words_after_the_end,
+    one_byte_at_a_time, pieces, bad_type, too_large_inline, too_large_in_memfd,
+    no_memfd, bad_memfd, empty_memfd, too_many_descriptors,
+    descriptors_that_do_not_fit, end_of_file_within_an_envelope,
+    peer_closes_with_data_unread, pause_and_resume, pause_at_each,
+    attached_while_paused, error_while_paused, drain, pause_within_a_drain,
+    drain_without_an_end, drain_inside_the_callback_of_another,
+    free_inside_the_callback, free_when_told_the_end,
+    free_with_all_things_waiting, backlog, reads_while_its_writes_wait,
+    no_descriptor_leaks)
