@@ -235,8 +235,7 @@ run_out(struct bennu_socket *socket, struct envelope *envelope)
 	socket->phase = PHASE_INFO;
 	result = socket->callbacks->handle_out(socket, &msg);
 	check_result(socket, "handle_out", &msg, result);
-	mailbox_send(socket->mailbox, ENVELOPE_DONE, NULL);
-	callback_done(socket);
+	message_done(socket, ENVELOPE_DONE);
 }
 
 /*
