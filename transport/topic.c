@@ -39,6 +39,12 @@ topic_find(struct transport *t, const struct text *name)
 
 /* ---- to the client ---- */
 
+static bool
+holds_too_much(const struct topic *topic)
+{
+	return topic->held.size > topic->transport->config->backlog_max;
+}
+
 /* The frame that was made, at its place in the channel's stream. */
 static void
 topic_send(struct topic *topic)
@@ -56,8 +62,7 @@ topic_send(struct topic *topic)
 	n = websocket_head(head, frame.opcode, frame.body.size);
 	json_append(&topic->held, (const char *)head, n);
 	json_append(&topic->held, frame.body.data, frame.body.size);
-	if (topic->held.size > topic->transport->config->backlog_max &&
-	    topic->mailbox != NULL)
+	if (holds_too_much(topic) && topic->mailbox != NULL)
 		mailbox_pause(topic->mailbox);
 }
 
@@ -116,7 +121,7 @@ on_confirmed(void *arg)
 		join_answered(topic);
 	if (topic->state == TOPIC_ENDED)
 		topic_free(topic);
-	else if (topic->mailbox != NULL && !transport_is_slow(topic->transport))
+	else if (topic->mailbox != NULL && !transport_is_full(topic->transport))
 		mailbox_resume(topic->mailbox);
 }
 
@@ -317,6 +322,7 @@ topic_new(struct transport *t, const struct config_channel *config,
 	STAILQ_INIT(&topic->queue);
 	LIST_INIT(&topic->kept);
 	LIST_INIT(&topic->extras);
+	LIST_INSERT_HEAD(&t->all_topics, topic, of_all);
 	RB_INSERT(topics, &t->topics, topic);
 	topic->listed = true;
 	t->ntopics++;
@@ -362,6 +368,7 @@ topic_free(struct topic *topic)
 {
 	assert(topic->child == NULL && topic->holding == 0);
 	unlist(topic);
+	LIST_REMOVE(topic, of_all);
 	drop_messages(topic);
 	mailbox_free(topic->mailbox);
 	json_buffer_free(&topic->held);
@@ -745,11 +752,13 @@ topic_broadcast(
 		json_scan_text(broadcast.payload.data, broadcast.payload.size)
 			.kind == JSON_BAD))
 		return false;
-	if (!deliver(t, &broadcast,
-		(flags & BROADCAST_FROM) != 0 ? sender : NULL))
+	if (!deliver(
+		t, &broadcast, (flags & BROADCAST_FROM) != 0 ? sender : NULL))
 		return false;
 	pubsub_publish(t->pubsub, &broadcast);
 	transport_disconnects(t, &broadcast);
+	if (transport_is_full(t))
+		topic_pause_channels(t, true);
 	return true;
 }
 
@@ -1161,7 +1170,7 @@ topic_check_hung(struct transport *t)
 	struct topic *topic;
 
 	RB_FOREACH (topic, topics, &t->topics) {
-		if (topic->full_since != 0 && transport_is_slow(t))
+		if (topic->full_since != 0 && transport_is_full(t))
 			topic->full_since = now;
 		if (topic->full_since == 0 && topic->rejoin_by == 0)
 			continue;
@@ -1186,12 +1195,12 @@ topic_pause_channels(struct transport *t, bool pause)
 {
 	struct topic *topic;
 
-	RB_FOREACH (topic, topics, &t->topics) {
+	LIST_FOREACH (topic, &t->all_topics, of_all) {
 		if (topic->mailbox == NULL)
 			continue;
 		if (pause)
 			mailbox_pause(topic->mailbox);
-		else
+		else if (!holds_too_much(topic))
 			mailbox_resume(topic->mailbox);
 	}
 }

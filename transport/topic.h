@@ -68,6 +68,7 @@ struct topic {
 	unsigned restarts;
 	enum topic_state state;
 	RB_ENTRY(topic) entry; /* unless ended or replaced */
+	LIST_ENTRY(topic) of_all;
 	bool listed;
 
 	struct child *child;     /* NULL: no process */
@@ -105,6 +106,7 @@ struct topic {
 };
 
 RB_HEAD(topics, topic);
+LIST_HEAD(topic_list, topic);
 
 struct topic *topic_find(struct transport *, const struct text *name);
 
@@ -135,7 +137,7 @@ bool topic_reap(struct transport *, pid_t, int status);
 /* Kills the channels that are hung. Returns ms until the next look; -1: none.
  */
 long long topic_check_hung(struct transport *);
-/* The client takes again, or is slow: channels are read, or not. */
+/* The client or pubsub takes again, or is slow: channels are read, or not. */
 void topic_pause_channels(struct transport *, bool pause);
 
 #endif /* TOPIC_H */

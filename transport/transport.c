@@ -184,14 +184,24 @@ transport_is_slow(const struct transport *t)
 	return outbox_backlog(&t->outbox) > t->config->backlog_max;
 }
 
+bool
+transport_is_full(const struct transport *t)
+{
+	return transport_is_slow(t) ||
+	    pubsub_unaccepted(t->pubsub) > t->config->backlog_max;
+}
+
 void
 transport_send_frames(struct transport *t, const char *frames, size_t size)
 {
 	if (t->mode != MODE_WEBSOCKET)
 		return;
 	outbox_add(&t->outbox, frames, size);
-	if (transport_is_slow(t))
-		topic_pause_channels(t, true);
+	if (!transport_is_slow(t))
+		return;
+	/* Nor may it ask for more answers. */
+	transport_pause(t, PAUSE_BACKLOG);
+	topic_pause_channels(t, true);
 }
 
 void
@@ -218,6 +228,15 @@ transport_overrun(struct transport *t, const char *what)
 	transport_abort(t, "too slow");
 }
 
+/* The client has taken enough. */
+static void
+transport_go_on(struct transport *t)
+{
+	transport_resume(t, PAUSE_BACKLOG);
+	if (!transport_is_full(t))
+		topic_pause_channels(t, false);
+}
+
 static void
 on_drained(void *arg)
 {
@@ -230,7 +249,7 @@ on_drained(void *arg)
 			request_sent(t);
 		break;
 	case MODE_WEBSOCKET:
-		topic_pause_channels(t, false);
+		transport_go_on(t);
 		break;
 	case MODE_CLOSING:
 		shutdown(t->fd, SHUT_WR);
@@ -254,7 +273,7 @@ on_progress(void *arg)
 
 	if (t->mode == MODE_WEBSOCKET &&
 	    outbox_backlog(&t->outbox) <= t->config->backlog_max / 2)
-		topic_pause_channels(t, false);
+		transport_go_on(t);
 }
 
 static void
@@ -485,6 +504,7 @@ transport_end(struct transport *t, enum bennu_reason reason)
 		return;
 	t->mode = MODE_ENDING;
 	connect_cancel(t);
+	t->paused = 0; /* nothing resumes what is closed */
 	event_del(&t->readable);
 	event_del(&t->deadline);
 	event_del(&t->hung);
@@ -590,7 +610,11 @@ on_broadcast(const struct broadcast *broadcast, void *arg)
 static void
 on_published(void *arg)
 {
-	exit_when_done(arg);
+	struct transport *t = arg;
+
+	if (!transport_is_full(t))
+		topic_pause_channels(t, false);
+	exit_when_done(t);
 }
 
 /* Few descriptors: poll(2) costs less than an epoll instance would. */
@@ -638,6 +662,7 @@ start_channels(struct transport *t)
 	};
 
 	RB_INIT(&t->topics);
+	LIST_INIT(&t->all_topics);
 	t->channels = supervisor_start(
 	    t->base, &flags, &topic_callbacks, t, NULL, 0);
 	if (t->channels == NULL)

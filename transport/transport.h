@@ -79,6 +79,7 @@ enum transport_mode {
 #define PAUSE_RESPONSE 4U /* a request has not been answered */
 #define PAUSE_END      8U /* nothing more will be read */
 #define PAUSE_CONNECT  16U /* the application's connect is being asked */
+#define PAUSE_BACKLOG  32U /* it does not take what is written to it */
 
 struct connect;
 struct endpoint;
@@ -116,6 +117,7 @@ struct transport {
 	unsigned last_channel; /* number of the last channel */
 	struct endpoint *endpoint; /* NULL: no request needed it yet */
 	struct pubsub_client *pubsub;
+	struct topic_list all_topics; /* also those on their way out */
 	enum bennu_reason end_reason; /* of all channels; 0: they go on */
 	bool stopped;                 /* all channels have ended */
 };
@@ -151,6 +153,8 @@ bool transport_disconnects(struct transport *, const struct broadcast *);
 void transport_send_frames(struct transport *, const char *, size_t);
 /* Is the client's backlog at its bound? */
 bool transport_is_slow(const struct transport *);
+/* Must the channels wait, for the client or for pubsub? */
+bool transport_is_full(const struct transport *);
 /* A broadcast does not fit into `what`: the policy is applied. */
 void transport_overrun(struct transport *, const char *what);
 /* Somebody may be hung: look after it in time. */
