@@ -43,6 +43,7 @@ set_defaults(struct config *config)
 	config->backlog_max = MB;
 	config->backlog_policy = BACKLOG_CLOSE;
 	config->queue_max_bytes = MB;
+	config->queues_max_bytes = 16 * 1000 * 1000;
 	config->queue_max_messages = 1000;
 	config->hung_timeout = 20 * SECOND;
 	config->send_timeout = 15 * SECOND;
@@ -68,6 +69,9 @@ set_socket_defaults(struct config_socket *socket)
 	socket->max_frame = 10 * MB;
 	socket->max_message = 8 * MB;
 	socket->max_channels = 100;
+	socket->max_fragments = 100000;
+	socket->message_timeout = 60000;
+	socket->control_rate = 100;
 }
 
 static void

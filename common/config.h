@@ -71,6 +71,11 @@ struct config_socket {
 	size_t max_frame;          /* bytes of one frame's payload */
 	size_t max_message;        /* bytes of a message put together */
 	unsigned max_channels;
+	unsigned max_fragments;    /* frames of one message */
+	long long message_timeout; /* ms for the whole of a message */
+	unsigned control_rate;     /* pings and pongs a second; 0 = unlimited */
+	unsigned event_rate;       /* messages a second; 0 = unlimited */
+	unsigned join_rate;        /* joins a second; 0 = unlimited */
 	struct config_channel *channels;
 	size_t nchannels;
 };
@@ -108,7 +113,9 @@ struct config {
 	bool affinity;      /* a transport and its channels stay on one core */
 	size_t backlog_max; /* bytes that may wait for one slow client */
 	enum backlog_policy backlog_policy;
-	size_t queue_max_bytes;      /* that may wait for one channel */
+	size_t queue_max_bytes; /* that may wait for one channel */
+	size_t
+	    queues_max_bytes; /* that may wait for all channels of one client */
 	unsigned queue_max_messages; /* likewise */
 	long long hung_timeout;      /* ms a channel may leave its queue full */
 	long long send_timeout;      /* ms a client may take nothing */

@@ -560,6 +560,7 @@ static const struct config_key server_keys[] = {
 	{ SERVER(backlog_policy), .set = set_backlog_policy,
 	    .choices = policies },
 	{ SERVER(queue_max_bytes), .set = set_size, .min = 1000, .max = GB },
+	{ SERVER(queues_max_bytes), .set = set_size, .min = 1000, .max = GB },
 	{ SERVER(queue_max_messages), .set = set_unsigned, .min = 1,
 	    .max = 1000 * 1000 },
 	{ SERVER(hung_timeout), .set = set_time, .min = 1, .max = DAY },
@@ -591,6 +592,15 @@ static const struct config_key socket_keys[] = {
 	{ SOCKET(max_message), .set = set_size, .min = 125, .max = GB },
 	{ SOCKET(max_channels), .set = set_unsigned, .min = 1,
 	    .max = 100 * 1000 },
+	{ SOCKET(max_fragments), .set = set_unsigned, .min = 1,
+	    .max = 100 * 1000 * 1000 },
+	{ SOCKET(message_timeout), .set = set_time, .min = 1, .max = DAY },
+	{ SOCKET(control_rate), .set = set_unsigned, .min = 1,
+	    .max = 1000 * 1000, .zero = true },
+	{ SOCKET(event_rate), .set = set_unsigned, .min = 1, .max = 1000 * 1000,
+	    .zero = true },
+	{ SOCKET(join_rate), .set = set_unsigned, .min = 1, .max = 1000 * 1000,
+	    .zero = true },
 };
 
 static const struct config_key channel_keys[] = {

@@ -55,6 +55,8 @@ on_join(struct transport *t, const struct incoming *in, struct topic *topic)
 		    "{\"reason\":\"too many channels joined\"}");
 		return;
 	}
+	if (!transport_rate(t, &t->joins, t->socket->join_rate, "join_rate"))
+		return;
 	topic_join(t, config, msg, in->kind, &in->payload);
 }
 
@@ -102,6 +104,8 @@ phoenix_message(struct transport *t, enum websocket_opcode opcode,
 {
 	struct incoming in;
 
+	if (!transport_rate(t, &t->events, t->socket->event_rate, "event_rate"))
+		return;
 	if (!frame_parse(&in.msg, opcode, data, size, &in.kind, &in.payload)) {
 		transport_close(t, 1011, "a malformed message");
 		return;

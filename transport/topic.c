@@ -145,7 +145,8 @@ queue_is_full(const struct topic *topic)
 
 	return topic->queue_messages >= config->queue_max_messages ||
 	    (topic->queue_messages > 1 &&
-		topic->queue_bytes > config->queue_max_bytes);
+		(topic->queue_bytes > config->queue_max_bytes ||
+		    topic->transport->queued > config->queues_max_bytes));
 }
 
 /* The client is read while no channel's queue is full. */
@@ -177,11 +178,24 @@ watch_queue(struct topic *topic)
 	transport_watch_hung(topic->transport);
 }
 
+/* One queue that shrinks may make room for the others, too. */
+static void
+watch_queues(struct transport *t)
+{
+	struct topic *topic;
+
+	if ((t->paused & PAUSE_QUEUE) == 0)
+		return;
+	RB_FOREACH (topic, topics, &t->topics)
+		watch_queue(topic);
+}
+
 static void
 queue_add(struct topic *topic, struct item *item)
 {
 	STAILQ_INSERT_TAIL(&topic->queue, item, entry);
 	topic->queue_bytes += item->body.size;
+	topic->transport->queued += item->body.size;
 	topic->queue_messages++;
 	watch_queue(topic);
 	send_next(topic);
@@ -194,8 +208,9 @@ queue_take(struct topic *topic)
 
 	STAILQ_REMOVE_HEAD(&topic->queue, entry);
 	topic->queue_bytes -= item->body.size;
+	topic->transport->queued -= item->body.size;
 	topic->queue_messages--;
-	watch_queue(topic);
+	watch_queues(topic->transport);
 	return item;
 }
 
@@ -355,6 +370,7 @@ drop_messages(struct topic *topic)
 
 	while ((item = STAILQ_FIRST(&topic->queue)) != NULL) {
 		STAILQ_REMOVE_HEAD(&topic->queue, entry);
+		topic->transport->queued -= item->body.size;
 		item_free(item);
 	}
 	item_free(topic->in_hand);
@@ -1028,6 +1044,7 @@ settle_crash(struct topic *topic)
 	if (item != NULL && topic->timer != NULL && !topic->replied) {
 		STAILQ_INSERT_HEAD(&topic->queue, item, entry);
 		topic->queue_bytes += item->body.size;
+		topic->transport->queued += item->body.size;
 		topic->queue_messages++;
 		item = NULL;
 	}

@@ -33,7 +33,7 @@
 static char read_buffer[64 * 1024];
 
 static void transport_end(struct transport *, enum bennu_reason);
-static void feed(struct transport *, const char *, size_t);
+static void watch_message(struct transport *);
 
 /* ---- reading ---- */
 
@@ -111,6 +111,8 @@ feed(struct transport *t, const char *data, size_t size)
 		used += t->websocket != NULL
 		    ? websocket_feed(t->websocket, data + used, size - used)
 		    : feed_http(t, data + used, size - used);
+	if (t->mode == MODE_WEBSOCKET)
+		watch_message(t);
 	if (t->mode == MODE_HTTP || t->mode == MODE_WEBSOCKET)
 		transport_keep_input(t, data + used, size - used);
 }
@@ -306,21 +308,50 @@ transport_deadline(struct transport *t, long long ms)
  * counts from its first byte, so that no drip of bytes keeps it going.
  */
 static void
-check_idle(struct transport *t, long long limit)
+check_request(struct transport *t)
 {
-	long long since = t->mode == MODE_HTTP && t->request_since != 0
-	    ? t->request_since
-	    : t->received;
-	long long idle = monotonic_ms() - since;
+	long long since = t->request_since != 0 ? t->request_since
+						: t->received;
+	long long left = since + t->config->head_timeout - monotonic_ms();
 
 	if (t->paused != 0)
-		idle = 0; /* it is we who do not read */
-	if (idle < limit)
-		transport_deadline(t, limit - idle);
-	else if (t->mode == MODE_WEBSOCKET)
-		transport_close(t, 1002, "idle");
+		transport_deadline(t, t->config->head_timeout);
+	else if (left > 0)
+		transport_deadline(t, left);
 	else
 		request_timeout(t);
+}
+
+/* Likewise a message; and the client must send something now and then. */
+static void
+check_websocket(struct transport *t)
+{
+	long long now = monotonic_ms();
+	long long idle = t->received + t->socket->idle_timeout - now;
+	long long message = t->message_since + t->socket->message_timeout - now;
+
+	if (t->paused != 0) /* it is we who do not read */
+		idle = t->socket->idle_timeout;
+	if (t->message_since == 0 || t->paused != 0)
+		message = idle;
+	if (idle <= 0)
+		transport_close(t, 1002, "idle");
+	else if (message <= 0)
+		transport_close(t, 1008, "message_timeout");
+	else
+		transport_deadline(t, idle < message ? idle : message);
+}
+
+/* Whether a message has begun, now that more was read. */
+static void
+watch_message(struct transport *t)
+{
+	if (!websocket_in_message(t->websocket)) {
+		t->message_since = 0;
+	} else if (t->message_since == 0) {
+		t->message_since = monotonic_ms();
+		check_websocket(t);
+	}
 }
 
 static void
@@ -332,10 +363,10 @@ on_deadline(int fd, short what, void *arg)
 	(void)what;
 	switch (t->mode) {
 	case MODE_HTTP:
-		check_idle(t, t->config->head_timeout);
+		check_request(t);
 		break;
 	case MODE_WEBSOCKET:
-		check_idle(t, t->socket->idle_timeout);
+		check_websocket(t);
 		break;
 	case MODE_CLOSING:
 	case MODE_LINGER:
@@ -376,8 +407,39 @@ static void
 on_message(struct websocket *ws, enum websocket_opcode opcode, const char *data,
     size_t size, void *arg)
 {
+	struct transport *t = arg;
+
 	(void)ws;
-	phoenix_message(arg, opcode, data, size);
+	t->message_since = 0; /* it is whole; another one may have begun */
+	phoenix_message(t, opcode, data, size);
+}
+
+bool
+transport_rate(
+    struct transport *t, struct rate *rate, unsigned limit, const char *name)
+{
+	long long second = monotonic_ms() / 1000;
+
+	if (limit == 0)
+		return true;
+	if (rate->second != second)
+		*rate = (struct rate){ .second = second };
+	if (++rate->n <= limit)
+		return true;
+	if (rate->n == limit + 1)
+		log_warnx("closed: more than %u in a second (%s)", limit, name);
+	transport_close(t, 1008, name);
+	return false;
+}
+
+static void
+on_control(struct websocket *ws, void *arg)
+{
+	struct transport *t = arg;
+
+	(void)ws;
+	transport_rate(
+	    t, &t->controls, t->socket->control_rate, "control_rate");
 }
 
 static void
@@ -401,11 +463,13 @@ transport_upgrade(struct transport *t, const struct config_socket *socket)
 	static const struct websocket_callbacks callbacks = {
 		.message = on_message,
 		.send = on_send,
+		.control = on_control,
 		.closed = on_closed,
 	};
 	struct websocket_limits limits = {
 		.max_frame = socket->max_frame,
 		.max_message = socket->max_message,
+		.max_fragments = socket->max_fragments,
 	};
 
 	t->socket = socket;
@@ -446,6 +510,8 @@ transport_finish(struct transport *t)
 	t->in = NULL;
 	t->in_size = 0;
 	event_del(&t->readable);
+	if (t->websocket != NULL)
+		websocket_pause(t->websocket);
 	transport_deadline(t, t->config->send_timeout);
 	if (outbox_is_empty(&t->outbox))
 		on_drained(t);

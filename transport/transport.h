@@ -73,11 +73,17 @@ enum transport_mode {
 	MODE_ENDING,  /* the socket is done; channels end, publishes leave */
 };
 
+/* So many in this second. */
+struct rate {
+	long long second;
+	unsigned n;
+};
+
 /* Why the client is not read at the moment. */
-#define PAUSE_JOIN     1U /* a join has not been answered */
-#define PAUSE_QUEUE    2U /* a channel's queue is full */
-#define PAUSE_RESPONSE 4U /* a request has not been answered */
-#define PAUSE_END      8U /* nothing more will be read */
+#define PAUSE_JOIN     1U  /* a join has not been answered */
+#define PAUSE_QUEUE    2U  /* a channel's queue is full */
+#define PAUSE_RESPONSE 4U  /* a request has not been answered */
+#define PAUSE_END      8U  /* nothing more will be read */
 #define PAUSE_CONNECT  16U /* the application's connect is being asked */
 #define PAUSE_BACKLOG  32U /* it does not take what is written to it */
 
@@ -106,6 +112,9 @@ struct transport {
 	bool keep_alive; /* another request may follow the answer */
 	bool eof;        /* the client has sent its FIN */
 	struct outbox outbox;
+	long long
+	    message_since; /* when the unfinished message began; 0: none */
+	struct rate controls, events, joins;
 	unsigned long long dropped; /* broadcasts, under BACKLOG_DROP */
 
 	struct connect *connect;    /* the question that is open, or NULL */
@@ -113,8 +122,9 @@ struct transport {
 
 	struct supervisor *channels;
 	struct topics topics;
-	unsigned ntopics;      /* joined or being joined */
-	unsigned last_channel; /* number of the last channel */
+	unsigned ntopics;          /* joined or being joined */
+	size_t queued;             /* bytes that wait for all of them */
+	unsigned last_channel;     /* number of the last channel */
 	struct endpoint *endpoint; /* NULL: no request needed it yet */
 	struct pubsub_client *pubsub;
 	struct topic_list all_topics; /* also those on their way out */
@@ -157,6 +167,12 @@ bool transport_is_slow(const struct transport *);
 bool transport_is_full(const struct transport *);
 /* A broadcast does not fit into `what`: the policy is applied. */
 void transport_overrun(struct transport *, const char *what);
+/*
+ * Counts one more of what is limited to so many a second (0: unlimited). False:
+ * it was too much, and the connection is being closed.
+ */
+bool transport_rate(
+    struct transport *, struct rate *, unsigned limit, const char *name);
 /* Somebody may be hung: look after it in time. */
 void transport_watch_hung(struct transport *);
 

@@ -29,8 +29,6 @@
 #define MASK_SIZE   4
 #define HEAD_MAX    (2 + 8 + MASK_SIZE)
 
-#define FRAGMENTS_MAX (1U << 20) /* of one message: they may be empty */
-
 enum {
 	CODE_NORMAL = 1000,
 	CODE_PROTOCOL = 1002,
@@ -99,6 +97,12 @@ websocket_free(struct websocket *websocket)
 	frame_free(websocket);
 	json_buffer_free(&websocket->message);
 	free(websocket);
+}
+
+bool
+websocket_in_message(const struct websocket *websocket)
+{
+	return websocket->opcode != 0 || websocket->head_size > 0;
 }
 
 void
@@ -185,7 +189,7 @@ judge_length(const struct websocket *websocket)
 		return 0; /* not put together */
 	/* size is below max_message as long as there was a frame before. */
 	if (length > websocket->limits.max_message - websocket->message.size ||
-	    websocket->fragments == FRAGMENTS_MAX)
+	    websocket->fragments >= websocket->limits.max_fragments)
 		return CODE_TOO_BIG;
 	return 0;
 }
@@ -392,6 +396,16 @@ message_end(struct websocket *websocket)
 }
 
 static void
+tell_control(struct websocket *websocket)
+{
+	if (websocket->callbacks.control == NULL)
+		return;
+	websocket->calling = true;
+	websocket->callbacks.control(websocket, websocket->arg);
+	websocket->calling = false;
+}
+
+static void
 frame_end(struct websocket *websocket)
 {
 	frame_free(websocket);
@@ -402,8 +416,10 @@ frame_end(struct websocket *websocket)
 		return;
 	case WSLAY_PING:
 		ping_end(websocket);
+		tell_control(websocket);
 		return;
 	case WSLAY_PONG:
+		tell_control(websocket);
 		return;
 	}
 	if (is_final(websocket))

@@ -17,8 +17,9 @@ struct websocket;
 
 struct websocket_limits {
 	size_t max_frame; /* bytes of payload; more is 1009 at the frame head */
-	size_t max_message; /* bytes put together of several frames; more is
-			       1009 at the head of the frame that exceeds it */
+	size_t max_message;     /* bytes put together of several frames; more is
+				   1009 at the head of the frame that exceeds it */
+	unsigned max_fragments; /* frames of one message; more is 1009 */
 };
 
 enum websocket_opcode {
@@ -39,6 +40,8 @@ struct websocket_callbacks {
 	 * Close is not sent this way: see closed.
 	 */
 	void (*send)(struct websocket *, const void *, size_t, void *arg);
+	/* A ping or pong came; NULL: nobody wants to know. */
+	void (*control)(struct websocket *, void *arg);
 	/*
 	 * The client closed (code is what to answer with: 1000), or broke the
 	 * rules (1002, 1007, 1009): the owner sends a Close frame with that
@@ -58,6 +61,8 @@ void websocket_free(struct websocket *);
  * paused one is to be fed the rest later.
  */
 size_t websocket_feed(struct websocket *, const void *, size_t);
+/* Has a message or frame begun that is not complete? */
+bool websocket_in_message(const struct websocket *);
 void websocket_pause(struct websocket *);
 void websocket_resume(struct websocket *);
 

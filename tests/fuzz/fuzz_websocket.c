@@ -16,6 +16,7 @@
 static const struct websocket_limits limits = {
 	.max_frame = 300,
 	.max_message = 400,
+	.max_fragments = 20,
 };
 
 struct run {

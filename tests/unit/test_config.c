@@ -193,6 +193,11 @@ START_TEST(defaults_of_sockets)
 	ck_assert_uint_eq(socket->max_frame, 10000000);
 	ck_assert_uint_eq(socket->max_message, 8000000);
 	ck_assert_uint_eq(socket->max_channels, 100);
+	ck_assert_uint_eq(socket->max_fragments, 100000);
+	ck_assert_int_eq(socket->message_timeout, 60000);
+	ck_assert_uint_eq(socket->control_rate, 100);
+	ck_assert_uint_eq(socket->event_rate, 0);
+	ck_assert_uint_eq(socket->join_rate, 0);
 	ck_assert_uint_eq(socket->nchannels, 1);
 	channel = &socket->channels[0];
 	ck_assert_str_eq(channel->pattern, "room:*");
@@ -306,11 +311,6 @@ assert_server(const struct config *config)
 	ck_assert_int_eq(config->shutdown, 20000);
 	ck_assert_str_eq(config->static_directory, below("web/dist"));
 	ck_assert(config->tree);
-	ck_assert_int_eq(config->log_level, LOG_LEVEL_DEBUG);
-}
-
-static void
-assert_socket(const struct config_socket *socket)
 	ck_assert_str_eq(config->endpoint.module, below("lib/demo.so:api"));
 	ck_assert_str_eq(config->endpoint.file, NAME);
 	ck_assert_int_eq(config->endpoint.line, 54);
@@ -318,6 +318,11 @@ assert_socket(const struct config_socket *socket)
 	ck_assert_str_eq(
 	    config_endpoint_option(&config->endpoint, "database"), "demo.db");
 	ck_assert_ptr_null(config_endpoint_option(&config->endpoint, "data"));
+	ck_assert_int_eq(config->log_level, LOG_LEVEL_DEBUG);
+}
+
+static void
+assert_socket(const struct config_socket *socket)
 {
 	ck_assert_str_eq(socket->path, "/socket");
 	ck_assert(socket->auth_token);
@@ -729,15 +734,15 @@ START_TEST(values_of_channels)
 		    "bennu.conf:4: nice '-21': it must" },
 		{ "endpoint { tree = maybe }",
 		    "bennu.conf:1: tree 'maybe': it is either on or off" },
+		{ "endpoint { module = api }",
+		    "bennu.conf:1: module 'api': " },
+		{ "endpoint { handler_timeout = 0 }",
+		    "bennu.conf:1: handler_timeout '0': it" },
 		{ "endpoint { static = '' }",
 		    "bennu.conf:1: static '': it is empty" },
 		{ "log { level = warning }",
 		    "bennu.conf:1: level 'warning' is none of error, warn, info, debug" },
 		{ "log { level = inf }",
-		{ "endpoint { module = api }",
-		    "bennu.conf:1: module 'api': " },
-		{ "endpoint { handler_timeout = 0 }",
-		    "bennu.conf:1: handler_timeout '0': it" },
 		    "bennu.conf:1: level 'inf' is none of error, warn, info, debug; did you mean info?" },
 	};
 

@@ -34,9 +34,12 @@
 #define PING   0x09
 #define PONG   0x0a
 
+#define MAX_FRAGMENTS (1U << 20)
+
 static const struct websocket_limits limits = {
 	.max_frame = MAX_FRAME,
 	.max_message = MAX_MESSAGE,
+	.max_fragments = MAX_FRAGMENTS,
 };
 
 /* How a test writes a frame that is not an ordinary one. */
@@ -583,7 +586,7 @@ END_TEST
 /* The limit of a message is below that of a frame. */
 START_TEST(sizes_of_one_frame)
 {
-	static const struct websocket_limits small = { 100, 10 };
+	static const struct websocket_limits small = { 100, 10, 9 };
 	static const struct frame whole = X(FIN | TEXT, 100);
 	static const struct frame first = { TEXT, "", 0, NO_MASK, 11 };
 	struct transcript transcript = { 0 };
@@ -711,7 +714,8 @@ END_TEST
 /* Memory follows the bytes that came, not those that were announced. */
 START_TEST(memory)
 {
-	static const struct websocket_limits large = { 64U << 20, 64U << 20 };
+	static const struct websocket_limits large = { 64U << 20, 64U << 20,
+		9 };
 	static const struct frame frame = { FIN | BINARY, "a", 1, LENGTH_64,
 		64U << 20 };
 	static const struct frame small = X(FIN | TEXT, 50000);
