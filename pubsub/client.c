@@ -154,11 +154,11 @@ renew(struct pubsub_client *client)
 			STAILQ_INIT(&request->waiters);
 			STAILQ_INSERT_TAIL(&topic->requests, request, entry);
 		}
-		STAILQ_FOREACH(request, &topic->requests, entry)
-		send_request(client, topic, request->subscribe);
+		STAILQ_FOREACH (request, &topic->requests, entry)
+			send_request(client, topic, request->subscribe);
 	}
-	STAILQ_FOREACH(publish, &client->publishes, entry)
-	send_publish(client, publish);
+	STAILQ_FOREACH (publish, &client->publishes, entry)
+		send_publish(client, publish);
 }
 
 static void on_envelope(struct mailbox *, struct envelope *, void *);
