@@ -4,6 +4,7 @@ import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { after } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { Client } from './client.mjs';
 import { describe, inSession, leftOf } from './procs.mjs';
@@ -27,7 +28,8 @@ function killAll() {
       }
     }
 }
-// The runner's end must not leave servers behind.
+// A test that fails must leave no server behind, nor wait for one for ever.
+after(killAll);
 process.on('exit', killAll);
 for (const signal of ['SIGTERM', 'SIGINT'])
   process.on(signal, () => process.exit(1));
@@ -212,10 +214,16 @@ export class Server {
     assert.deepEqual(bad, [], this.logText.slice(-4000));
   }
 
-  // SIGTERM: it ends in order, and nothing of it stays.
-  async stop({ code = 0, ms } = {}) {
-    if (this.child.exitCode === null && this.child.signalCode === null)
+  // SIGTERM: it ends in order, and nothing of it stays. With another code it
+  // ends by itself.
+  stop({ code = 0 } = {}) {
+    if (code === 0 && this.child.exitCode === null && this.child.signalCode === null)
       this.child.kill('SIGTERM');
+    return this.ends(code);
+  }
+
+  // It ends by itself.
+  async ends(code, ms) {
     const end = await within(this.exited, () => `the end; ${JSON.stringify(inSession(this.pid))}`, ms);
     try {
       assert.deepEqual(end, { code, signal: null }, this.logText.slice(-4000));
