@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "channel/connector.h"
@@ -46,7 +47,8 @@
 #define PERMANENT_PERIOD    10 /* s; then it pauses longer each time */
 #define SYSTEMD_FDS_MAX     16
 #define REQUESTS_PER_TURN   16
-#define FORK_PAUSE          250 /* ms without accepting when fork fails */
+#define ORPHANS_LIMIT       2000 /* ms that the last ones have to end */
+#define FORK_PAUSE          250  /* ms without accepting when fork fails */
 #define TOKEN_BYTES         16
 
 /* A permanent child of ours: the process of a role, and its socket. */
@@ -433,9 +435,8 @@ on_request(int fd, short what, void *arg)
 
 /* ---- stop ---- */
 
-/* Channels of transports that had to be killed fell to us. */
 static void
-kill_orphans(void)
+kill_children(void)
 {
 	char *pids = tree_children(getpid()), *at = pids, *end;
 	long pid;
@@ -445,8 +446,29 @@ kill_orphans(void)
 		at = end;
 	}
 	free(pids);
-	while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
-		;
+}
+
+/*
+ * Channels of transports that had to be killed fell to us; when they end their
+ * tasks do so, too. Without /proc nobody says who they are: then there is only
+ * the hope that they end.
+ */
+static void
+kill_orphans(void)
+{
+	const struct timespec nap = { .tv_nsec = 10000000 };
+	long long until = monotonic_ms() + ORPHANS_LIMIT;
+	pid_t pid;
+
+	do {
+		kill_children();
+		while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
+			;
+		if (pid == -1)
+			return; /* there are no more */
+		nanosleep(&nap, NULL);
+	} while (monotonic_ms() < until);
+	log_warnx("orphans are left behind: they could not be killed");
 }
 
 static void
