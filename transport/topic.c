@@ -557,6 +557,10 @@ on_first_join(struct topic *topic, bool accepted, enum bennu_kind kind,
 	const struct text status = accepted ? text_lent("ok", 2)
 					    : text_lent("error", 5);
 
+	/* Before it counts as joined: without a form this is a crash of it. */
+	if (!frame_reply(&frame, topic->join_ref, topic->ref, &topic->name,
+		&status, kind, response))
+		return false;
 	if (accepted) {
 		topic->state = TOPIC_JOINED;
 		topic->subscribed = true;
@@ -564,9 +568,6 @@ on_first_join(struct topic *topic, bool accepted, enum bennu_kind kind,
 		pubsub_subscribe(topic->transport->pubsub, &topic->name,
 		    on_confirmed, topic);
 	}
-	if (!frame_reply(&frame, topic->join_ref, topic->ref, &topic->name,
-		&status, kind, response))
-		return false;
 	topic_send(topic);
 	if (accepted) {
 		close_replaced(topic);
@@ -762,8 +763,10 @@ topic_broadcast(
 	broadcast.kind = envelope_get_u32(envelope);
 	data = envelope_get_data(envelope, &size);
 	broadcast.payload = text_lent(data, size);
-	/* Others will read it: it is looked at before it leaves. */
+	/* Others will read it: it is looked at before it leaves. To pubsub it
+	 * goes with a number in the place of the flags. */
 	if (!envelope_end(envelope) || broadcast.kind > BENNU_BINARY ||
+	    envelope->size - sizeof flags + sizeof(uint64_t) > ENVELOPE_MAX ||
 	    (broadcast.kind == BENNU_JSON &&
 		json_scan_text(broadcast.payload.data, broadcast.payload.size)
 			.kind == JSON_BAD))

@@ -84,6 +84,8 @@ on_join(struct bennu_socket *socket, const struct bennu_message *msg)
 	if (cJSON_HasObjectItem(params, "response"))
 		bennu_reply(socket, "ok",
 		    copy(socket, cJSON_GetObjectItem(params, "response")));
+	if (cJSON_HasObjectItem(params, "bytes"))
+		bennu_reply(socket, "ok", bennu_bytes("\1\2", 2));
 	timer = cJSON_GetObjectItem(params, "timer");
 	if (timer != NULL)
 		set_timer(socket, timer);
@@ -233,6 +235,24 @@ event_broadcast(struct bennu_socket *socket, const struct bennu_message *msg,
 	return BENNU_OK;
 }
 
+/* A string of that many bytes. */
+static enum bennu_result
+event_huge(struct bennu_socket *socket, const struct bennu_message *msg,
+    const cJSON *body)
+{
+	size_t size = (size_t)member_number(body, "size", 2);
+	char *text = malloc(size + 1);
+
+	if (text == NULL)
+		abort();
+	memset(text, 'x', size);
+	text[0] = text[size - 1] = '"';
+	text[size] = '\0';
+	bennu_broadcast(socket, "huge", bennu_text(text));
+	free(text);
+	return BENNU_OK;
+}
+
 /* Everything that goes to the own client, in an order that can be checked. */
 static enum bennu_result
 event_mixed(struct bennu_socket *socket, const struct bennu_message *msg,
@@ -338,6 +358,7 @@ static const struct {
 	{ "push", event_push },
 	{ "bytes", event_bytes },
 	{ "broadcast", event_broadcast },
+	{ "huge", event_huge },
 	{ "mixed", event_mixed },
 	{ "subscribe", event_subscribe },
 	{ "unsubscribe", event_unsubscribe },
