@@ -20,6 +20,8 @@
 #include "common/reaper.h"
 #include "common/xmalloc.h"
 
+#define PAUSE 100 /* ms before the next transport is let in anyway */
+
 /* A transport. */
 struct peer {
 	struct connector *connector;
@@ -34,9 +36,18 @@ struct connector {
 	struct mailbox *supervisor;
 };
 
+/* Ready for the next transport. */
+static void
+take_next(struct connector *connector)
+{
+	event_del(connector->retry_event);
+	event_add(connector->listen_event, NULL);
+}
+
 static void
 peer_free(struct peer *peer)
 {
+	take_next(peer->connector);
 	mailbox_free(peer->mailbox);
 	free(peer);
 }
@@ -60,6 +71,7 @@ serve(struct peer *peer, struct envelope *envelope)
 		}
 	}
 	connect_clear(&c);
+	take_next(peer->connector);
 	return fine;
 }
 
@@ -95,30 +107,29 @@ peer_new(struct connector *connector, int fd)
 static void
 on_retry(int fd, short what, void *arg)
 {
-	struct connector *connector = arg;
-
 	(void)fd;
 	(void)what;
-	event_add(connector->listen_event, NULL);
+	take_next(arg);
 }
 
-/* One for each turn of the loop: what waits is there for other workers, too. */
+/*
+ * One, until it is served: the others are there for whichever worker is free
+ * first. They do not wait for one that says nothing.
+ */
 static void
 on_connect(int fd, short what, void *arg)
 {
-	static const struct timeval pause = { .tv_usec = 100000 };
+	static const struct timeval pause = { .tv_usec = PAUSE * 1000 };
 	struct connector *connector = arg;
 	int peer = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 	(void)what;
-	if (peer != -1) {
+	if (peer != -1)
 		peer_new(connector, peer);
+	else if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED)
 		return;
-	}
-	if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED)
-		return;
-	/* Out of descriptors: they wait in the backlog meanwhile. */
-	log_warn("accept of a transport; next try in 100 ms");
+	else /* out of descriptors: they wait in the backlog meanwhile */
+		log_warn("accept of a transport; next try in %d ms", PAUSE);
 	event_del(connector->listen_event);
 	event_add(connector->retry_event, &pause);
 }

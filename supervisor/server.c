@@ -56,6 +56,7 @@ struct worker {
 	struct server *server;
 	enum request_kind kill; /* what asks for its death */
 	unsigned number;
+	unsigned intensity; /* restarts, as in child_spec */
 	struct process_spec spec;
 	union {
 		struct pubsub_start pubsub;
@@ -185,6 +186,7 @@ add_pubsub(struct server *server, unsigned number)
 	worker = add_worker(server, "pubsub", number,
 	    listen_for_workers(server, server->pubsub_path));
 	worker->kill = REQUEST_KILL_PUBSUB;
+	worker->intensity = PERMANENT_INTENSITY;
 	worker->spec.run = pubsub_run;
 	worker->start.pubsub = (struct pubsub_start){
 		.number = number,
@@ -203,7 +205,11 @@ connectors_needed(const struct config *config)
 	return 0;
 }
 
-/* They share one socket: who is free takes the next client. */
+/*
+ * They share one socket: who is free takes the next client. Their restarts have
+ * no limit: what crashes is the callback for one client, and a pause would cost
+ * all the others.
+ */
 static void
 add_connectors(struct server *server, unsigned n)
 {
@@ -218,6 +224,7 @@ add_connectors(struct server *server, unsigned n)
 		struct worker *worker = add_worker(server, "connect", i, fd);
 
 		worker->kill = REQUEST_KILL_CONNECT;
+		worker->intensity = 0;
 		worker->spec.run = connector_run;
 		worker->spec.dumpable =
 		    true; /* the author's code, as channels */
@@ -601,7 +608,7 @@ start_supervisors(struct server *server)
 			.restart = RESTART_PERMANENT,
 			.shutdown = SHUTDOWN_DEFAULT,
 			.start_limit = START_LIMIT_DEFAULT,
-			.intensity = PERMANENT_INTENSITY,
+			.intensity = server->workers[i].intensity,
 			.period = PERMANENT_PERIOD,
 		};
 	server->transports = supervisor_start(
