@@ -1,0 +1,372 @@
+// The superheroes of the demo application: REST on sqlite, the channel that
+// hears of each change, and what kill -9 does to the database.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import path from 'node:path';
+import { after, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { build, Server, temporary } from './lib/server.mjs';
+import { until, within } from './lib/wait.mjs';
+import { head, Wire } from './lib/wire.mjs';
+
+const module = (symbol) => `${path.join(build, 'demo/superheroes.so')}:${symbol}`;
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
+
+function options(directory) {
+  const database = { options: { database: path.join(directory, 'heroes.db') } };
+  return {
+    endpoint: { module: module('api'), ...database },
+    channels: {
+      'superheroes:*': { module: module('superheroes'), restart: 'temporary', ...database },
+    },
+    directory,
+  };
+}
+
+// Ends before its directory goes, and so its database.
+async function begin(t) {
+  const directory = temporary();
+  const server = new Server(options(directory));
+  server.ownsDirectory = true;
+  server.database = path.join(directory, 'heroes.db');
+  t.after(() => server.stop());
+  return server.ready();
+}
+
+const server = await begin({ after });
+
+class Api {
+  static async open(t, on = server) {
+    const api = new Api();
+    api.wire = await Wire.open(on.port);
+    t.after(() => api.wire.close());
+    return api;
+  }
+
+  async call(method, url, body, headers = {}) {
+    const text = body === undefined ? '' : JSON.stringify(body);
+    const type = { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(text) };
+    const answer = await this.wire.request(
+      head(url, { ...(body === undefined ? {} : type), ...headers }, method) + text,
+    );
+    return { ...answer, json: answer.body === '' ? null : JSON.parse(answer.body) };
+  }
+
+  list = () => this.call('GET', '/api/superheroes');
+  get = (id) => this.call('GET', `/api/superheroes/${id}`);
+  create = (superhero) => this.call('POST', '/api/superheroes', { superhero });
+  update = (id, superhero, method = 'PUT') =>
+    this.call(method, `/api/superheroes/${id}`, { superhero });
+  remove = (id) => this.call('DELETE', `/api/superheroes/${id}`);
+}
+
+const hero = { name: 'Ada', location: 'London', power: 90 };
+const errors = (of) => ({ errors: of });
+const notFound = errors({ detail: 'Not Found' });
+
+// python3 has sqlite; it is there, since Meson needs it.
+function python(code, ...args) {
+  return spawn('python3', ['-c', code, ...args], { stdio: ['pipe', 'pipe', 'inherit'] });
+}
+
+async function outputOf(child) {
+  let output = '';
+  child.stdout.on('data', (data) => {
+    output += data;
+  });
+  await within(new Promise((resolve) => child.once('close', resolve)), () => 'python');
+  return output.trim();
+}
+
+// ---- REST ----
+
+test('create, list, get, update, delete', async (t) => {
+  const api = await Api.open(t);
+  const created = await api.create(hero);
+  assert.equal(created.status, 201);
+  const { id } = created.json.data;
+  assert.deepEqual(created.json, { data: { id, ...hero } });
+  assert.equal(created.headers.location, `/api/superheroes/${id}`);
+  assert.ok((await api.list()).json.data.some((h) => h.id === id));
+  assert.deepEqual((await api.get(id)).json, created.json);
+  const changed = { id, name: 'Ada L.', location: 'Paris', power: 91 };
+  assert.deepEqual((await api.update(id, changed)).json, { data: changed });
+  const patched = await api.update(id, { power: 1 }, 'PATCH');
+  assert.deepEqual([patched.status, patched.json], [200, { data: { ...changed, power: 1 } }]);
+  const removed = await api.remove(id);
+  assert.deepEqual([removed.status, removed.body], [204, '']);
+  for (const answer of [await api.get(id), await api.update(id, hero), await api.remove(id)])
+    assert.deepEqual([answer.status, answer.json], [404, notFound]);
+});
+
+test('there are heroes from the start, and ids are not given twice', async (t) => {
+  const api = await Api.open(t);
+  const names = (await api.list()).json.data.map((h) => h.name);
+  assert.ok(names.includes('Bennu') && names.includes('The Reaper'));
+  const first = (await api.create(hero)).json.data.id;
+  await api.remove(first);
+  assert.ok((await api.create(hero)).json.data.id > first);
+});
+
+test('values that no hero has are 422', async (t) => {
+  const api = await Api.open(t);
+  const blank = ["can't be blank"];
+  const invalid = ['is invalid'];
+  const cases = [
+    [{ ...hero, power: 150 }, { power: ['must be less than or equal to 100'] }],
+    [{ ...hero, power: 101 }, { power: ['must be less than or equal to 100'] }],
+    [{ ...hero, power: 1e300 }, { power: ['must be less than or equal to 100'] }],
+    [{ ...hero, power: 0 }, { power: ['must be greater than or equal to 1'] }],
+    [{ ...hero, power: -1e300 }, { power: ['must be greater than or equal to 1'] }],
+    [{ ...hero, power: 1.5 }, { power: invalid }],
+    [{ ...hero, power: 'x' }, { power: invalid }],
+    [{ ...hero, power: '5x' }, { power: invalid }],
+    [{ ...hero, power: true }, { power: invalid }],
+    [{ ...hero, power: [] }, { power: invalid }],
+    [{ ...hero, power: null }, { power: blank }],
+    [{ name: 'Ada', power: 9 }, { location: blank }],
+    [{ ...hero, name: ' \n' }, { name: blank }],
+    [{ ...hero, name: 7 }, { name: invalid }],
+    [{ ...hero, name: 'ü'.repeat(256) }, { name: ['should be at most 255 character(s)'] }],
+    [{}, { name: blank, location: blank, power: blank }],
+  ];
+  for (const [value, expected] of cases) {
+    const answer = await api.create(value);
+    assert.deepEqual([answer.status, answer.json], [422, errors(expected)], JSON.stringify(value));
+  }
+  const { id } = (await api.create({ ...hero, name: 'ü'.repeat(255), power: '42' })).json.data;
+  assert.equal((await api.get(id)).json.data.power, 42);
+  const answer = await api.update(id, { location: '' });
+  assert.deepEqual([answer.status, answer.json], [422, errors({ location: blank })]);
+});
+
+test('what is no request for a hero is 400, 404, 405, 411 or 415', async (t) => {
+  const api = await Api.open(t);
+  assert.equal((await api.get('x')).status, 400);
+  assert.equal((await api.get('-1')).status, 400);
+  assert.deepEqual((await api.get('0')).json, notFound);
+  assert.equal((await api.get('9'.repeat(30))).status, 404);
+  for (const body of [{}, [], { superhero: 1 }, { superhero: null }])
+    assert.equal((await api.call('POST', '/api/superheroes', body)).status, 400);
+  assert.equal((await api.call('POST', '/api/superheroes')).status, 411);
+  const text = { 'Content-Type': 'text/plain' };
+  assert.equal((await api.call('POST', '/api/superheroes', { superhero: hero }, text)).status, 415);
+  const other = await api.call('DELETE', '/api/superheroes');
+  assert.deepEqual([other.status, other.headers.allow], [405, 'GET, POST, HEAD, OPTIONS']);
+  assert.equal((await api.wire.request(head('/api/other'))).status, 404);
+});
+
+test('what a client writes is text, never SQL', async (t) => {
+  const api = await Api.open(t);
+  const name = "x'); DROP TABLE superheroes; --\" \\ é ☥";
+  const { id } = (await api.create({ ...hero, name })).json.data;
+  assert.equal((await api.get(id)).json.data.name, name);
+  assert.equal((await api.get("1'--")).status, 400);
+});
+
+test('pages of every origin may use it', async (t) => {
+  const api = await Api.open(t);
+  const { status, headers } = await api.call('OPTIONS', '/api/superheroes/1', undefined, {
+    Origin: 'http://localhost:5173',
+    'Access-Control-Request-Method': 'PUT',
+  });
+  assert.equal(status, 204);
+  assert.equal(headers['access-control-allow-origin'], '*');
+  assert.match(headers['access-control-allow-methods'], /PUT, PATCH, DELETE/);
+});
+
+test('the OpenAPI document names every route', async (t) => {
+  const api = await Api.open(t);
+  const { json } = await api.call('GET', '/api/openapi');
+  assert.match(json.openapi, /^3\./);
+  const methods = (url) =>
+    Object.keys(json.paths[url]).filter((key) => key !== 'parameters').sort();
+  assert.deepEqual(methods('/api/superheroes'), ['get', 'post']);
+  assert.deepEqual(methods('/api/superheroes/{id}'), ['delete', 'get', 'patch', 'put']);
+  const refs = JSON.stringify(json).matchAll(/"\$ref":"#\/([^"]+)"/g);
+  for (const [, ref] of refs)
+    assert.ok(ref.split('/').reduce((node, key) => node?.[key], json), ref);
+});
+
+// ---- the channel ----
+
+const socket = async (t, on = server) => {
+  const client = await on.connect();
+  t.after(() => client.close());
+  return client;
+};
+// The next push, acknowledged.
+async function take(client, topic, event) {
+  const [joinRef, , , , payload] = await client.event(topic, event);
+  assert.match(payload.message_id, UUID);
+  client.send(joinRef, topic, 'message_ack', {
+    message_id: payload.message_id,
+    status: 'Received',
+  });
+  return payload;
+}
+
+test('a client gets all heroes, then each change', async (t) => {
+  const [api, client] = [await Api.open(t), await socket(t)];
+  const topic = 'superheroes:lobby';
+  await client.join(topic);
+  const { superheroes } = await take(client, topic, 'hydrate');
+  assert.deepEqual(superheroes, (await api.list()).json.data);
+  const { data } = (await api.create(hero)).json;
+  assert.deepEqual((await take(client, topic, 'create')).superhero, data);
+  await api.update(data.id, { power: 5 });
+  assert.deepEqual((await take(client, topic, 'update')).superhero, { ...data, power: 5 });
+  await api.remove(data.id);
+  assert.deepEqual((await take(client, topic, 'delete')).superhero, { ...data, power: 5 });
+});
+
+test('changes of the same microsecond and of long ago do not win', async (t) => {
+  const [api, client] = [await Api.open(t), await socket(t)];
+  const topic = 'superheroes:fast';
+  await client.join(topic);
+  await take(client, topic, 'hydrate');
+  const { id } = (await api.create(hero)).json.data;
+  await take(client, topic, 'create');
+  for (let power = 1; power <= 20; power++) await api.update(id, { power });
+  for (let power = 1; power <= 20; power++)
+    assert.equal((await take(client, topic, 'update')).superhero.power, power);
+});
+
+test('who acknowledges nothing gets phx_error, and all heroes with the next join', async (t) => {
+  const client = await socket(t);
+  const topic = 'superheroes:deaf';
+  const channel = await client.join(topic);
+  await client.event(topic, 'hydrate');
+  const [joinRef] = await client.event(topic, 'phx_error');
+  assert.equal(joinRef, channel.joinRef);
+  await client.join(topic);
+  await take(client, topic, 'hydrate');
+  await client.heartbeat();
+});
+
+test('what was written while a client was joining is not missed', async (t) => {
+  const [api, client] = [await Api.open(t), await socket(t)];
+  const topic = 'superheroes:late';
+  const ids = new Set();
+  const known = new Set();
+  let writing = true;
+  const writer = (async () => {
+    while (writing) ids.add((await api.create(hero)).json.data.id);
+  })();
+  await client.join(topic);
+  for (const h of (await take(client, topic, 'hydrate')).superheroes) known.add(h.id);
+  await delay(200);
+  writing = false;
+  await writer;
+  while ([...ids].some((id) => !known.has(id)))
+    known.add((await take(client, topic, 'create')).superhero.id);
+});
+
+// ---- locks and kills ----
+
+const HOLD = `import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+sys.stdin.read()`;
+
+test('a locked database is 503 after a while; reading goes on', async (t) => {
+  const [api, other] = [await Api.open(t), await Api.open(t)];
+  await api.list();
+  const holder = python(HOLD, server.database);
+  t.after(() => holder.kill('SIGKILL'));
+  await within(new Promise((resolve) => holder.stdout.once('data', resolve)), () => 'the lock');
+  const from = performance.now();
+  const waiting = api.create(hero);
+  assert.equal((await other.list()).status, 200);
+  assert.ok(performance.now() - from < 1900, 'reading waited for the lock');
+  const answer = await waiting;
+  assert.deepEqual(
+    [answer.status, answer.headers['retry-after'], answer.json],
+    [503, '1', errors({ detail: 'the database is busy' })],
+  );
+  holder.stdin.end();
+  await outputOf(holder);
+  assert.equal((await api.create(hero)).status, 201);
+});
+
+test('a file that is no database is 500 and a line in the log', async (t) => {
+  const directory = temporary();
+  const of = options(directory);
+  of.endpoint.options.database = '/dev/null/heroes.db';
+  const broken = new Server(of);
+  broken.ownsDirectory = true;
+  t.after(() => broken.stop());
+  await broken.ready();
+  const api = await Api.open(t, broken);
+  for (let i = 0; i < 2; i++) assert.equal((await api.list()).status, 500);
+  await broken.log(/the database: \/dev\/null\/heroes\.db: unable to open/);
+  api.wire.close();
+});
+
+const CHECK = `import sqlite3, sys
+db = sqlite3.connect(sys.argv[1])
+print(db.execute("PRAGMA integrity_check").fetchone()[0])`;
+
+const KILLS = 200;
+
+test(`${KILLS} times kill -9 of who writes: nothing that was answered is missing`, async (t) => {
+  const killed = await begin(t);
+  const stored = new Map(); // id: power, as answered last
+  const deleted = new Set();
+  let [kills, failures] = [0, 0];
+
+  // One writer: creates, updates, deletes; a 500 says nothing of what was done.
+  async function write() {
+    const api = await Api.open(t, killed);
+    for (let n = 1; kills < KILLS; n++) {
+      const power = 1 + (n % 100);
+      const made = await api.create({ ...hero, power });
+      if (made.status !== 201) {
+        assert.equal(made.status, 500);
+        failures++;
+        continue;
+      }
+      const { id } = made.json.data;
+      stored.set(id, power);
+      if (n % 3 === 1) {
+        stored.delete(id); // unknown, until it is answered
+        const changed = await api.update(id, { power: 100 });
+        if (changed.status === 200) stored.set(id, 100);
+      } else if (n % 3 === 2) {
+        stored.delete(id);
+        if ((await api.remove(id)).status === 204) deleted.add(id);
+      }
+    }
+    api.wire.close();
+  }
+
+  async function kill() {
+    while (kills < KILLS) {
+      const workers = killed.workers('endpoint');
+      const victim = workers[kills % Math.max(workers.length, 1)];
+      if (victim !== undefined) {
+        try {
+          process.kill(victim.pid, 'SIGKILL');
+          kills++;
+        } catch {
+          // it has just ended
+        }
+      }
+      await delay(3 + (kills % 7));
+    }
+  }
+
+  await Promise.all([kill(), write(), write(), write()]);
+  assert.ok(failures > 0, 'no kill came while a request was in hand');
+  const api = await Api.open(t, killed);
+  const { data } = (await api.list()).json;
+  const found = new Map(data.map((h) => [h.id, h.power]));
+  for (const [id, power] of stored) assert.equal(found.get(id), power, `hero ${id}`);
+  for (const id of deleted) assert.ok(!found.has(id), `hero ${id} is back`);
+  assert.ok(stored.size > 20, `${stored.size} heroes`);
+  api.wire.close();
+  assert.equal(await outputOf(python(CHECK, killed.database)), 'ok');
+  await until(() => killed.workers('endpoint').length === 0, 'the end of all endpoints');
+  t.diagnostic(`${stored.size} heroes stored, ${deleted.size} deleted, ${failures} requests were 500`);
+});
