@@ -385,7 +385,8 @@ kill_transport(struct server *server, uint64_t number)
 	child_kill(connection->child);
 }
 
-/* Only a channel's parent knows its pid for sure: it is told the number. */
+/* Only a channel's parent knows its pid for sure: it is told the number, or
+ * that the endpoint is meant. */
 static void
 kill_channel(struct server *server, uint64_t number, uint32_t channel)
 {
@@ -395,8 +396,12 @@ kill_channel(struct server *server, uint64_t number, uint32_t channel)
 
 	if (connection == NULL || child_pid(connection->child) == -1)
 		return;
-	log_info("kill -9 of channel #%llu.%u, asked for over HTTP",
-	    (unsigned long long)number, channel);
+	if (channel == TRANSPORT_KILL_ENDPOINT)
+		log_info("kill -9 of endpoint #%llu, asked for over HTTP",
+		    (unsigned long long)number);
+	else
+		log_info("kill -9 of channel #%llu.%u, asked for over HTTP",
+		    (unsigned long long)number, channel);
 	if (sigqueue(child_pid(connection->child), TRANSPORT_SIGNAL_KILL,
 		value) == -1)
 		log_warn("sigqueue");

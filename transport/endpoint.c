@@ -47,7 +47,7 @@ struct endpoint {
 	bool head;
 	char *name;                     /* "GET /api/x", for the log */
 	char *cors;                     /* header lines of the answer */
-	struct envelope_writer request; /* until it is answered */
+	struct envelope_writer request; /* when it may be handed over again */
 };
 
 /* What goes to the client. */
@@ -427,6 +427,12 @@ hand_over(struct endpoint *endpoint)
 	if (endpoint->child == NULL) {
 		log_warn("no endpoint for %s", endpoint->name);
 		answer_error(endpoint, 503, NULL);
+		return;
+	}
+	/* Only one that may be handed over again is kept: see settle_death. */
+	if (!endpoint->reused) {
+		mailbox_send(
+		    endpoint->mailbox, ENVELOPE_REQUEST, &endpoint->request);
 		return;
 	}
 	envelope_put_raw(&writer, endpoint->request.data + ENVELOPE_HEAD,
