@@ -175,22 +175,43 @@ meson_setup() {
 	meson setup "$@" "$dir" "$root"
 }
 
-# setup_build DIRECTORY NAME "TARGETS" MESON-ARGUMENTS...
+# setup_configure DIRECTORY NAME MESON-ARGUMENTS...
 # A build directory whose arguments are others than the last time is made anew.
-setup_build() {
-	local dir=$root/$1 name=$2 targets=$3 stamp
-	shift 3
+setup_configure() {
+	local dir=$root/$1 name=$2 stamp
+	shift 2
 	stamp=$dir/.bennu-arguments
-	if [ ! -f "$dir/build.ninja" ] || [ "$(cat "$stamp" 2>/dev/null)" != "$*" ]; then
-		rm -rf "$dir"
-		step "configure the $name" meson_setup "$dir" "$@" || exit 1
-		printf '%s\n' "$*" >"$stamp"
+	if [ -f "$dir/build.ninja" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$*" ]; then
+		# Meson looks again only where its files have changed.
+		ninja -C "$dir" build.ninja >>"$log" 2>&1 ||
+			die "meson is not content; see $log"
+		return
 	fi
+	rm -rf "$dir"
+	step "configure the $name" meson_setup "$dir" "$@" || exit 1
+	printf '%s\n' "$*" >"$stamp"
+}
+
+# setup_compile DIRECTORY NAME TARGETS...
+setup_compile() {
+	local dir=$root/$1 name=$2
+	shift 2
+	ninja -C "$dir" -n "$@" 2>/dev/null | grep -q 'no work to do' ||
+		step "build the $name" ninja -C "$dir" "$@" || exit 1
+}
+
+# setup_build DIRECTORY NAME "TARGETS" MESON-ARGUMENTS...
+setup_build() {
+	local dir=$1 name=$2 targets=$3
+	shift 3
+	setup_configure "$dir" "$name" "$@"
 	# shellcheck disable=SC2086 # a list of words
-	if ! ninja -C "$dir" -n $targets 2>/dev/null | grep -q 'no work to do'; then
-		# shellcheck disable=SC2086
-		step "build the $name" ninja -C "$dir" $targets || exit 1
-	fi
+	setup_compile "$dir" "$name" $targets
+}
+
+# The modules of the demo, however many there are.
+demo_modules() {
+	sed -n 's/^build \(demo\/[a-z_]*\.so\):.*/\1/p' "$root/build/build.ninja"
 }
 
 page_is_new() {
@@ -216,7 +237,9 @@ setup_demo() {
 	# shellcheck disable=SC2046 # a list of words
 	setup_packages "${build_packages[@]}" $(node_packages)
 	setup_node
-	setup_build build server "supervisor/supervisor demo/demo.so"
+	setup_configure build server
+	# shellcheck disable=SC2046 # a list of words
+	setup_compile build server supervisor/supervisor $(demo_modules)
 	setup_page
 	setup_unlock
 }
