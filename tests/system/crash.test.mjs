@@ -6,9 +6,10 @@ import path from 'node:path';
 import { after, test } from 'node:test';
 import { Channel, CRASHED, UNMATCHED } from './lib/client.mjs';
 import { gone } from './lib/procs.mjs';
-import { asan, start } from './lib/server.mjs';
+import { asan, bySignal, start } from './lib/server.mjs';
 
 const server = await start({ after }, {
+  env: bySignal,
   socket: { join_timeout: '1s' },
   channels: {
     'test:*': { intensity: 1000, period: '60s' },

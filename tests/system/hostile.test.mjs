@@ -5,11 +5,12 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { CRASHED } from './lib/client.mjs';
 import { describe, descriptors, gone } from './lib/procs.mjs';
-import { start } from './lib/server.mjs';
+import { bySignal, start } from './lib/server.mjs';
 import { until } from './lib/wait.mjs';
 
 const server = await start({ after }, {
   channels: { 'test:*': { intensity: 1000, period: '60s', shutdown: '1s' } },
+  env: bySignal,
 });
 
 const socket = async (t) => {
@@ -64,13 +65,13 @@ for (const [deed, words] of deeds) {
     const before = count(transport);
     client.frames.length = 0;
     const fatal = channel.send('do', payload);
+    if (words !== null)
+      await server.log(new RegExp(`transport #.*: channel test:wild\\[${pid}\\]: ${words}$`));
+    await server.log(new RegExp(`channel_sup: child_terminated: test:wild\\[${pid}\\] transient: killed, restart 1`));
     assert.equal((await channel.about()).restarts, 1);
     if (payload.do !== 'done_twice')
       assert.deepEqual(client.frames.find((f) => f[1] === fatal)?.[4], CRASHED);
     assert.ok(client.frames.every((f) => f[3] === 'phx_reply'), JSON.stringify(client.frames));
-    if (words !== null)
-      await server.log(new RegExp(`transport #.*: channel test:wild\\[${pid}\\]: ${words}$`));
-    await server.log(new RegExp(`channel_sup: child_terminated: test:wild\\[${pid}\\] transient: killed, restart 1`));
     await sibling.ok('echo');
     await bystander.ok('echo');
     await channel.ok('broadcast', { event: 'alive' });

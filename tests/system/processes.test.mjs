@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Client } from './lib/client.mjs';
 import { describe, gone } from './lib/procs.mjs';
-import { Server, start, temporary } from './lib/server.mjs';
+import { bySignal, Server, start, temporary } from './lib/server.mjs';
 import { until } from './lib/wait.mjs';
 import fs from 'node:fs';
 
@@ -28,7 +28,7 @@ async function broadcastsWork(sender, channels) {
 
 for (const signal of ['SIGKILL', 'SIGSEGV', 'SIGABRT', 'SIGTERM'])
   test(`pubsub ends by ${signal}: started again, broadcasts go on`, async (t) => {
-    const server = await start(t);
+    const server = await start(t, { env: bySignal });
     const clients = await Promise.all([1, 2, 3].map(() => server.connect()));
     const channels = await Promise.all(clients.map((client) => client.join('test:a')));
     const [{ pid }] = server.workers('pubsub');
@@ -148,7 +148,7 @@ for (const deed of ['hang', 'loop', 'deaf_loop'])
 
 for (const signal of ['SIGKILL', 'SIGSEGV', 'SIGABRT'])
   test(`a transport ends by ${signal}: its client is disconnected, its channels end`, async (t) => {
-    const server = await start(t, { channels: quick });
+    const server = await start(t, { channels: quick, env: bySignal });
     const client = await server.connect();
     const other = await server.connect();
     const channel = await client.join('test:a');

@@ -9,7 +9,7 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { Client } from './lib/client.mjs';
 import { describe, descriptors, listenInode } from './lib/procs.mjs';
-import { asan, configuration, modules, Server, start, temporary } from './lib/server.mjs';
+import { asan, bySignal, configuration, modules, Server, start, temporary } from './lib/server.mjs';
 import { Inbox, until, within } from './lib/wait.mjs';
 import { head, Wire } from './lib/wire.mjs';
 
@@ -175,7 +175,10 @@ for (const [key, limits] of [
   });
 
 test('an address whose transports crash waits', async (t) => {
-  const server = await start(t, { server: { crash_limit: 3, crash_period: '2s' } });
+  const server = await start(t, {
+    server: { crash_limit: 3, crash_period: asan ? '6s' : '2s' },
+    env: bySignal,
+  });
   for (let i = 0; i < 3; i++) {
     const client = await server.connect();
     const { transport } = await (await client.join('test:a')).pids();

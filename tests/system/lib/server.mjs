@@ -4,7 +4,6 @@ import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { after } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { Client } from './client.mjs';
 import { describe, inSession, leftOf } from './procs.mjs';
@@ -15,6 +14,12 @@ export const build = path.resolve(process.env.BENNU_BUILD ?? path.join(top, 'bui
 export const program = path.join(build, 'supervisor/supervisor');
 export const modules = path.join(build, 'tests/system');
 export const asan = process.env.BENNU_ASAN === '1';
+
+// The environment of a server whose processes are to die by the signals that are
+// sent to them, also under a sanitizer.
+export const bySignal = {
+  ASAN_OPTIONS: `${process.env.ASAN_OPTIONS ?? ''}:handle_segv=0:handle_sigfpe=0`,
+};
 
 const running = new Set();
 
@@ -28,8 +33,8 @@ function killAll() {
       }
     }
 }
-// A test that fails must leave no server behind, nor wait for one for ever.
-after(killAll);
+// A test that failed may leave servers behind: they hold up nobody (unref), and
+// end with the runner.
 process.on('exit', killAll);
 for (const signal of ['SIGTERM', 'SIGINT'])
   process.on(signal, () => process.exit(1));
@@ -94,6 +99,7 @@ export class Server {
     });
     this.pid = this.child.pid;
     running.add(this);
+    for (const handle of [this.child, this.child.stdout, this.child.stderr]) handle.unref();
     this.child.stdout.on('data', (data) => {
       this.output += data;
     });
