@@ -453,6 +453,5 @@ for (const [symbol, line] of [
   test(`a module that does not fit is refused at the start: ${symbol}`, async () => {
     const refused = new Server({ endpoint: { module: `endpoint.so:${symbol}` } });
     await refused.log(line);
-    await refused.exited;
-    await refused.stop({ code: 11 });
+    await refused.ends(11);
   });

@@ -5,7 +5,7 @@ import { spawn } from 'node:child_process';
 import path from 'node:path';
 import { after, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { build, Server, temporary } from './lib/server.mjs';
+import { build, start, temporary } from './lib/server.mjs';
 import { until, within } from './lib/wait.mjs';
 import { head, Wire } from './lib/wire.mjs';
 
@@ -26,11 +26,10 @@ function options(directory) {
 // Ends before its directory goes, and so its database.
 async function begin(t) {
   const directory = temporary();
-  const server = new Server(options(directory));
+  const server = await start(t, options(directory));
   server.ownsDirectory = true;
   server.database = path.join(directory, 'heroes.db');
-  t.after(() => server.stop());
-  return server.ready();
+  return server;
 }
 
 const server = await begin({ after });
@@ -294,10 +293,8 @@ test('a file that is no database is 500 and a line in the log', async (t) => {
   const directory = temporary();
   const of = options(directory);
   of.endpoint.options.database = '/dev/null/heroes.db';
-  const broken = new Server(of);
+  const broken = await start(t, of);
   broken.ownsDirectory = true;
-  t.after(() => broken.stop());
-  await broken.ready();
   const api = await Api.open(t, broken);
   for (let i = 0; i < 2; i++) assert.equal((await api.list()).status, 500);
   await broken.log(/the database: \/dev\/null\/heroes\.db: unable to open/);
