@@ -99,17 +99,35 @@ export class Server {
     });
     this.pid = this.child.pid;
     running.add(this);
-    for (const handle of [this.child, this.child.stdout, this.child.stderr]) handle.unref();
+    for (const handle of this.#handles()) handle.unref();
     this.child.stdout.on('data', (data) => {
       this.output += data;
     });
     this.child.stderr.setEncoding('utf8').on('data', (data) => this.#log(data));
-    this.exited = new Promise((resolve) =>
+    this.#exited = new Promise((resolve) =>
       this.child.once('exit', (code, signal) => resolve({ code, signal })),
     );
-    // All who held its standard error have ended.
-    this.closed = new Promise((resolve) => this.child.once('close', resolve));
+    this.#closed = new Promise((resolve) => this.child.once('close', resolve));
     this.child.once('close', () => this.inbox.close('the server has ended'));
+  }
+
+  #exited;
+  #closed;
+
+  #handles() {
+    return [this.child, this.child.stdout, this.child.stderr];
+  }
+
+  // { code, signal }. Who asks waits for it.
+  get exited() {
+    for (const handle of this.#handles()) handle.ref();
+    return this.#exited;
+  }
+
+  // All who held its standard error have ended.
+  get closed() {
+    for (const handle of this.#handles()) handle.ref();
+    return this.#closed;
   }
 
   #rest = '';
