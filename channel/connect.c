@@ -13,6 +13,7 @@
 #include "channel/connect.h"
 #include "common/json.h"
 #include "common/log.h"
+#include "common/process.h"
 #include "common/xmalloc.h"
 
 /* ---- the question ---- */
@@ -139,6 +140,16 @@ put_assigns(struct bennu_connect *c, struct envelope_writer *writer)
 	json_buffer_free(&out);
 }
 
+static void
+mask(int how, int sig)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, sig);
+	sigprocmask(how, &set, NULL);
+}
+
 /* SIGALRM ends the process when the callback takes too long: 0 is off. */
 static void
 set_alarm(long long ms)
@@ -146,14 +157,28 @@ set_alarm(long long ms)
 	struct itimerval timer = {
 		.it_value = { ms / 1000, ms % 1000 * 1000 },
 	};
-	sigset_t set;
 
 	/* Whatever the author did to it. */
 	signal(SIGALRM, SIG_DFL);
-	sigemptyset(&set);
-	sigaddset(&set, SIGALRM);
-	sigprocmask(SIG_UNBLOCK, &set, NULL);
+	mask(SIG_UNBLOCK, SIGALRM);
 	setitimer(ITIMER_REAL, &timer, NULL);
+}
+
+/*
+ * While it runs SIGTERM is caught, so that it has CONNECT_SHUTDOWN left;
+ * otherwise the event loop reads that signal.
+ */
+static enum bennu_result
+call(struct bennu_connect *c)
+{
+	enum bennu_result result;
+
+	set_alarm(c->config->connect_timeout + CONNECT_GRACE);
+	process_catch_term(-1, CONNECT_SHUTDOWN);
+	result = c->config->callbacks->connect(c);
+	mask(SIG_BLOCK, SIGTERM);
+	set_alarm(0);
+	return result;
 }
 
 static bool
@@ -178,13 +203,8 @@ is_accepted(const struct bennu_connect *c, enum bennu_result result)
 void
 connect_run(struct bennu_connect *c, struct envelope_writer *writer)
 {
-	enum bennu_result result;
-	bool accepted;
+	bool accepted = is_accepted(c, call(c));
 
-	set_alarm(c->config->connect_timeout + CONNECT_GRACE);
-	result = c->config->callbacks->connect(c);
-	set_alarm(0);
-	accepted = is_accepted(c, result);
 	envelope_put_u32(writer, accepted);
 	envelope_put_string(writer, c->id);
 	put_assigns(c, writer);

@@ -15,7 +15,8 @@
 
 #define CONNECT_HEADERS_MAX 1000       /* as many as a request may have */
 #define CONNECT_ASSIGNS_MAX (1U << 20) /* bytes; each connection keeps them */
-#define CONNECT_GRACE       250 /* ms: the transport's own clock comes first */
+#define CONNECT_GRACE       250  /* ms: the transport's own clock comes first */
+#define CONNECT_SHUTDOWN    1000 /* ms that a callback has left after SIGTERM */
 
 struct connect_header {
 	const char *name, *value;

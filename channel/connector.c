@@ -68,6 +68,8 @@ serve(struct peer *peer, struct envelope *envelope)
 			connect_run(&c, &writer);
 			mailbox_send(
 			    peer->mailbox, ENVELOPE_CONNECTED, &writer);
+			if (process_term_caught())
+				_exit(EXIT_SHUTDOWN);
 		}
 	}
 	connect_clear(&c);

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { Client } from './lib/client.mjs';
 import { describe, gone } from './lib/procs.mjs';
-import { start } from './lib/server.mjs';
+import { Server, start } from './lib/server.mjs';
 import { until } from './lib/wait.mjs';
 import { frame, head, takeFrame, TEXT, upgraded, upgradeHead, Wire } from './lib/wire.mjs';
 
@@ -31,7 +31,9 @@ async function open(t, on = server) {
 // The answer to an upgrade on a connection of its own.
 async function answer(t, params, { headers = {}, on = server } = {}) {
   const wire = await open(t, on);
-  return wire.request(upgradeHead(headers, path(query(params))));
+  const response = await wire.request(upgradeHead(headers, path(query(params))));
+  wire.close();
+  return response;
 }
 const status = async (...args) => (await answer(...args)).status;
 
@@ -136,16 +138,13 @@ test('a mount without a module lets everybody in and needs no process', async (t
 });
 
 test('a module that is not there, or is no socket, is refused at the start', async () => {
-  const { Server } = await import('./lib/server.mjs');
   for (const [module, why] of [
     ['none.so:user_socket', /none\.so/],
     ['connect.so:nothing', /connect\.so has no socket 'nothing'/],
   ]) {
     const bad = new Server({ channels, socket: { module } });
-    assert.deepEqual(await bad.exited, { code: 11, signal: null });
-    await bad.isGone();
+    await bad.ends(11);
     assert.match(bad.logText, why);
-    bad.removeDirectory();
   }
 });
 

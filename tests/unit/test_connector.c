@@ -76,6 +76,13 @@ connect_any(struct bennu_connect *c)
 		for (;;)
 			pause();
 	}
+	if (strcmp(what, "term") == 0)
+		kill(getpid(), SIGTERM);
+	if (strcmp(what, "term_hang") == 0) {
+		kill(getpid(), SIGTERM);
+		for (;;)
+			pause();
+	}
 	if (strcmp(what, "raw") == 0)
 		bennu_connect_assign(c, "x", cJSON_CreateRaw("{"));
 	if (strcmp(what, "bytes") == 0)
@@ -428,6 +435,25 @@ START_TEST(a_hang)
 }
 END_TEST
 
+/* Asked to end, it finishes what it has begun. */
+START_TEST(sigterm_in_a_callback)
+{
+	begin();
+	assert_answer("{\"do\":\"term\"}", true, NULL, "{}");
+	tools_assert_exit(pid, EXIT_SHUTDOWN);
+	mailbox_free(supervisor);
+	start_worker();
+	end();
+}
+END_TEST
+
+START_TEST(sigterm_in_a_hang)
+{
+	sockets[1].connect_timeout = 60 * 1000;
+	assert_end("{\"do\":\"term_hang\"}", SIGALRM, 0);
+}
+END_TEST
+
 /* It hangs while another one waits in its own queue. */
 START_TEST(who_waits_is_told_apart)
 {
@@ -560,5 +586,6 @@ END_TEST
 
 UNIT_MAIN("connector", answers, bytes_that_are_no_utf8, one_process_lasts,
     the_secret_is_wiped, all_that_is_known, a_crash, an_exit, bad_results,
-    a_hang, who_waits_is_told_apart, who_hung_up_costs_no_call,
-    nonsense_from_a_transport, the_supervisor_is_gone)
+    a_hang, sigterm_in_a_callback, sigterm_in_a_hang, who_waits_is_told_apart,
+    who_hung_up_costs_no_call, nonsense_from_a_transport,
+    the_supervisor_is_gone)
