@@ -19,9 +19,6 @@
 #include "transport/topic.h"
 #include "transport/transport.h"
 
-#define KEPT_MAX   10000 /* messages that a channel may keep to answer later */
-#define EXTRAS_MAX 1000  /* other topics that it may subscribe to */
-
 static struct frame frame; /* the one that is being made */
 
 static int
@@ -31,14 +28,6 @@ topic_compare(const struct topic *a, const struct topic *b)
 }
 
 TREE_GENERATE(topics, topic, entry, topic_compare)
-
-static int
-kept_compare(const struct kept *a, const struct kept *b)
-{
-	return a->handle < b->handle ? -1 : a->handle > b->handle;
-}
-
-TREE_GENERATE(kept_tree, kept, entry, kept_compare)
 
 struct topic *
 topic_find(struct transport *t, const struct text *name)
@@ -68,13 +57,11 @@ topic_send(struct topic *topic)
 	if (topic->holding == 0) {
 		transport_send(topic->transport, frame.opcode, frame.body.data,
 		    frame.body.size);
-		frame_sent(&frame);
 		return;
 	}
 	n = websocket_head(head, frame.opcode, frame.body.size);
 	json_append(&topic->held, (const char *)head, n);
 	json_append(&topic->held, frame.body.data, frame.body.size);
-	frame_sent(&frame);
 	if (holds_too_much(topic) && topic->mailbox != NULL)
 		mailbox_pause(topic->mailbox);
 }
@@ -223,8 +210,6 @@ queue_take(struct topic *topic)
 	topic->queue_bytes -= item->body.size;
 	topic->transport->queued -= item->body.size;
 	topic->queue_messages--;
-	if (topic->full_since != 0)
-		topic->full_since = monotonic_ms(); /* slow, but not hung */
 	watch_queues(topic->transport);
 	return item;
 }
@@ -346,12 +331,11 @@ topic_new(struct transport *t, const struct config_channel *config,
 							      : topic->join_ref;
 	topic->params.data = xmemdup(params->data, params->size);
 	topic->params.size = params->size;
-	t->params_bytes += params->size;
 	topic->params_kind = kind;
 	topic->number = ++t->last_channel;
 	topic->state = TOPIC_JOINING;
 	STAILQ_INIT(&topic->queue);
-	RB_INIT(&topic->kept);
+	LIST_INIT(&topic->kept);
 	LIST_INIT(&topic->extras);
 	LIST_INSERT_HEAD(&t->all_topics, topic, of_all);
 	RB_INSERT(topics, &t->topics, topic);
@@ -372,19 +356,11 @@ unlist(struct topic *topic)
 }
 
 static void
-forget_kept(struct topic *topic, struct kept *kept)
+forget_kept(struct kept *kept)
 {
-	RB_REMOVE(kept_tree, &topic->kept, kept);
-	topic->nkept--;
+	LIST_REMOVE(kept, entry);
 	free(kept->ref);
 	free(kept);
-}
-
-static void
-forget_all_kept(struct topic *topic)
-{
-	while (!RB_EMPTY(&topic->kept))
-		forget_kept(topic, RB_ROOT(&topic->kept));
 }
 
 static void
@@ -399,7 +375,8 @@ drop_messages(struct topic *topic)
 	}
 	item_free(topic->in_hand);
 	topic->in_hand = NULL;
-	forget_all_kept(topic);
+	while (!LIST_EMPTY(&topic->kept))
+		forget_kept(LIST_FIRST(&topic->kept));
 }
 
 static void
@@ -408,7 +385,6 @@ topic_free(struct topic *topic)
 	assert(topic->child == NULL && topic->holding == 0);
 	unlist(topic);
 	LIST_REMOVE(topic, of_all);
-	topic->transport->params_bytes -= topic->params.size;
 	drop_messages(topic);
 	mailbox_free(topic->mailbox);
 	json_buffer_free(&topic->held);
@@ -420,7 +396,7 @@ topic_free(struct topic *topic)
 	free(topic->leave_join_ref);
 	free(topic->leave_ref);
 	free(topic->old_join_ref);
-	free(topic->waking);
+	free(topic->timer);
 	free(topic->last_event);
 	free(topic);
 }
@@ -438,18 +414,11 @@ extra_find(struct topic *topic, const struct text *name)
 	return NULL;
 }
 
-/* False: there are too many. */
-static bool
+static void
 extra_subscribe(struct topic *topic, const struct text *name)
 {
 	struct extra *extra = extra_find(topic, name);
 
-	if (topic->nextras == EXTRAS_MAX) {
-		log_warnx("channel %s subscribes more than %d times",
-		    topic->name.data, EXTRAS_MAX);
-		return false;
-	}
-	topic->nextras++;
 	if (extra == NULL) {
 		extra = xcalloc(1, sizeof *extra);
 		extra->name.data = xmemdup(name->data, name->size);
@@ -459,13 +428,11 @@ extra_subscribe(struct topic *topic, const struct text *name)
 	extra->times++;
 	topic_hold(topic);
 	pubsub_subscribe(topic->transport->pubsub, name, on_confirmed, topic);
-	return true;
 }
 
 static void
 extra_unsubscribe(struct topic *topic, struct extra *extra)
 {
-	topic->nextras -= extra->times;
 	while (extra->times-- > 0) {
 		topic_hold(topic);
 		pubsub_unsubscribe(topic->transport->pubsub, &extra->name,
@@ -497,27 +464,13 @@ unsubscribe_all(struct topic *topic)
 
 /* ---- join ---- */
 
-/* Within its `shutdown`, or it will be killed: see topic_check_hung. */
-static void
-must_end(struct topic *topic)
-{
-	if (topic->config->shutdown < 0)
-		return;
-	topic->end_by = monotonic_ms() + topic->config->shutdown;
-	transport_watch_hung(topic->transport);
-}
-
 /* What was joined before is void from now on; it is not told why. */
 static void
 topic_replace(struct topic *old)
 {
 	unlist(old);
-	if (old->leaving) {
-		/* It is on its way out, and says so itself; but not for ever.
-		 */
-		must_end(old);
-		return;
-	}
+	if (old->leaving)
+		return; /* it is on its way out, and says so itself */
 	old->replaced = old->mute = true;
 	unsubscribe_all(old);
 	if (old->child != NULL)
@@ -830,8 +783,6 @@ topic_broadcast(
 	 * goes with a number in the place of the flags. */
 	if (!envelope_end(envelope) || broadcast.kind > BENNU_BINARY ||
 	    envelope->size - sizeof flags + sizeof(uint64_t) > ENVELOPE_MAX ||
-	    !json_is_utf8(broadcast.topic.data, broadcast.topic.size) ||
-	    !json_is_utf8(broadcast.event.data, broadcast.event.size) ||
 	    (broadcast.kind == BENNU_JSON &&
 		json_scan_text(broadcast.payload.data, broadcast.payload.size)
 			.kind == JSON_BAD))
@@ -851,9 +802,12 @@ topic_broadcast(
 static struct kept *
 kept_find(struct topic *topic, uint32_t handle)
 {
-	struct kept key = { .handle = handle };
+	struct kept *kept;
 
-	return RB_FIND(kept_tree, &topic->kept, &key);
+	LIST_FOREACH (kept, &topic->kept, entry)
+		if (kept->handle == handle)
+			return kept;
+	return NULL;
 }
 
 static bool
@@ -899,21 +853,13 @@ on_keep(struct topic *topic, struct envelope *envelope)
 	struct kept *kept;
 
 	if (!envelope_end(envelope) || topic->in_hand == NULL ||
-	    topic->in_hand->type != ENVELOPE_IN || handle <= topic->last_handle)
+	    topic->in_hand->type != ENVELOPE_IN || handle == 0 ||
+	    kept_find(topic, handle) != NULL)
 		return false;
-	if (topic->nkept == KEPT_MAX) {
-		log_warnx("channel %s keeps more than %d messages; "
-			  "is a bennu_ref_free missing?",
-		    topic->name.data, KEPT_MAX);
-		return false;
-	}
-	topic->last_handle = handle;
-	topic->nkept++;
 	kept = xcalloc(1, sizeof *kept);
 	kept->handle = handle;
 	kept->ref = xstrdup(topic->in_hand->ref);
-	kept->wants_reply = topic->in_hand->wants_reply;
-	RB_INSERT(kept_tree, &topic->kept, kept);
+	LIST_INSERT_HEAD(&topic->kept, kept, entry);
 	return true;
 }
 
@@ -924,7 +870,7 @@ on_forget(struct topic *topic, struct envelope *envelope)
 
 	if (!envelope_end(envelope) || kept == NULL)
 		return false;
-	forget_kept(topic, kept);
+	forget_kept(kept);
 	return true;
 }
 
@@ -961,8 +907,10 @@ on_subscribe(struct topic *topic, struct envelope *envelope, bool subscribe)
 	name = text_lent(data, size);
 	if (!envelope_end(envelope))
 		return false;
-	if (subscribe)
-		return extra_subscribe(topic, &name);
+	if (subscribe) {
+		extra_subscribe(topic, &name);
+		return true;
+	}
 	extra = extra_find(topic, &name);
 	if (extra != NULL)
 		extra_unsubscribe(topic, extra);
@@ -970,26 +918,26 @@ on_subscribe(struct topic *topic, struct envelope *envelope, bool subscribe)
 }
 
 static bool
-on_wake(struct topic *topic, struct envelope *envelope)
+on_timer(struct topic *topic, struct envelope *envelope)
 {
 	const char *event;
 	size_t size;
 
 	event = envelope_get_data(envelope, &size);
-	if (!envelope_end(envelope) || topic->waking != NULL)
+	if (!envelope_end(envelope) || topic->timer != NULL)
 		return false;
-	topic->waking = xstrdup(event);
+	topic->timer = xstrdup(event);
 	return true;
 }
 
 static bool
-on_sleep(struct topic *topic)
+on_timer_done(struct topic *topic)
 {
-	if (topic->waking == NULL)
+	if (topic->timer == NULL)
 		return false;
 	free(topic->last_event);
-	topic->last_event = topic->waking;
-	topic->waking = NULL;
+	topic->last_event = topic->timer;
+	topic->timer = NULL;
 	return true;
 }
 
@@ -1023,7 +971,6 @@ on_stop(struct topic *topic, struct envelope *envelope)
 	    reason > BENNU_DRAINING)
 		return false;
 	topic->stop = reason;
-	must_end(topic);
 	return true;
 }
 
@@ -1057,9 +1004,9 @@ dispatch(struct topic *topic, struct envelope *envelope)
 	if (envelope->type == ENVELOPE_FORGET)
 		return on_forget(topic, envelope);
 	if (envelope->type == ENVELOPE_WAKE)
-		return on_wake(topic, envelope);
+		return on_timer(topic, envelope);
 	if (envelope->type == ENVELOPE_SLEEP)
-		return on_sleep(topic);
+		return on_timer_done(topic);
 	return false;
 }
 
@@ -1110,13 +1057,10 @@ settle_crash(struct topic *topic)
 {
 	static const char crashed[] = "{\"reason\":\"channel crashed\"}";
 	struct item *item = topic->in_hand;
-	struct kept *kept;
+	struct kept *kept, *next;
 
 	topic->in_hand = NULL;
-	topic->last_handle = 0;
-	if (topic->full_since != 0)
-		topic->full_since = monotonic_ms();
-	if (item != NULL && topic->waking != NULL && !topic->replied) {
+	if (item != NULL && topic->timer != NULL && !topic->replied) {
 		STAILQ_INSERT_HEAD(&topic->queue, item, entry);
 		topic->queue_bytes += item->body.size;
 		topic->transport->queued += item->body.size;
@@ -1127,16 +1071,16 @@ settle_crash(struct topic *topic)
 	    !topic->replied)
 		send_protocol_reply(
 		    topic, topic->push_ref, item->ref, "error", crashed);
-	RB_FOREACH (kept, kept_tree, &topic->kept)
-		if (kept->wants_reply &&
-		    (item == NULL || item->ref == NULL ||
-			strcmp(kept->ref, item->ref) != 0))
+	LIST_FOREACH_SAFE (kept, &topic->kept, entry, next) {
+		if (item == NULL || item->ref == NULL ||
+		    strcmp(kept->ref, item->ref) != 0)
 			send_protocol_reply(topic, topic->push_ref, kept->ref,
 			    "error", crashed);
-	forget_all_kept(topic);
+		forget_kept(kept);
+	}
 	item_free(item);
-	free(topic->waking);
-	topic->waking = NULL;
+	free(topic->timer);
+	topic->timer = NULL;
 	unsubscribe_extras(topic);
 }
 
@@ -1167,8 +1111,8 @@ void
 topic_describe(struct child *child, char *buf, size_t size, void *arg)
 {
 	const struct topic *topic = child_arg(child);
-	const char *event = topic->waking != NULL ? topic->waking
-						  : topic->last_event;
+	const char *event = topic->timer != NULL ? topic->timer
+						 : topic->last_event;
 
 	(void)arg;
 	if (topic->state == TOPIC_JOINING)
@@ -1206,7 +1150,7 @@ on_died(struct supervisor *sup, struct child *child,
 	(void)arg;
 	mailbox_free(topic->mailbox);
 	topic->mailbox = NULL;
-	topic->rejoin_by = topic->end_by = 0;
+	topic->rejoin_by = 0;
 	if (obituary->verdict == VERDICT_RESTART) {
 		will_restart(sup, topic);
 		return;
@@ -1253,48 +1197,30 @@ topic_kill(struct transport *t, unsigned number)
 	return false;
 }
 
-/* When it must have done what it is expected to do, and what that is. */
-static long long
-due_of(const struct topic *topic, const char **what)
-{
-	if (topic->child == NULL)
-		return 0;
-	*what = "its join, run again, hangs";
-	if (topic->rejoin_by != 0)
-		return topic->rejoin_by;
-	*what = "it does not end";
-	if (topic->end_by != 0)
-		return topic->end_by;
-	*what = "its queue stays full";
-	if (topic->full_since != 0)
-		return topic->full_since +
-		    topic->transport->config->hung_timeout;
-	return 0;
-}
-
 /* A channel that does not read because its client does not is not hung. */
 long long
 topic_check_hung(struct transport *t)
 {
+	const long long limit = t->config->hung_timeout;
 	long long now = monotonic_ms(), next = -1, due;
-	const char *what = "";
 	struct topic *topic;
 
-	LIST_FOREACH (topic, &t->all_topics, of_all) {
+	RB_FOREACH (topic, topics, &t->topics) {
 		if (topic->full_since != 0 && transport_is_full(t))
 			topic->full_since = now;
-		due = due_of(topic, &what);
-		if (due == 0)
+		if (topic->full_since == 0 && topic->rejoin_by == 0)
 			continue;
+		due = topic->rejoin_by != 0 ? topic->rejoin_by
+					    : topic->full_since + limit;
 		if (due > now) {
 			next = next == -1 || due < next ? due : next;
 			continue;
 		}
 		log_warnx("channel %s[%d]: %s; killed", topic->name.data,
-		    (int)child_pid(topic->child), what);
-		topic->rejoin_by = topic->end_by = 0;
-		if (topic->full_since != 0)
-			topic->full_since = now;
+		    (int)child_pid(topic->child),
+		    topic->rejoin_by != 0 ? "its join, run again, hangs"
+					  : "its queue stays full");
+		topic->rejoin_by = 0;
 		child_kill(topic->child);
 	}
 	return next == -1 ? -1 : next - now;
