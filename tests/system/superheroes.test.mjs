@@ -289,6 +289,16 @@ test('a locked database is 503 after a while; reading goes on', async (t) => {
   assert.equal((await api.create(hero)).status, 201);
 });
 
+test('many who come first make one table', async (t) => {
+  const fresh = await start(t, options(temporary()));
+  fresh.ownsDirectory = true;
+  const apis = await Promise.all(Array.from({ length: 20 }, () => Api.open(t, fresh)));
+  const answers = await Promise.all(apis.map((api) => api.list()));
+  for (const { status, json } of answers)
+    assert.deepEqual([status, json?.data?.length], [200, 5]);
+  for (const api of apis) api.wire.close();
+});
+
 test('a file that is no database is 500 and a line in the log', async (t) => {
   const directory = temporary();
   const of = options(directory);
