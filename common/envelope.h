@@ -62,7 +62,8 @@ enum envelope_type {
 	ENVELOPE_PS_SUBSCRIBED = 250, /* topic */
 	ENVELOPE_PS_UNSUBSCRIBED,     /* topic */
 	ENVELOPE_PS_ACCEPTED,         /* u64 number */
-	ENVELOPE_PS_DELIVER,          /* topic, event, u32 kind, payload */
+	ENVELOPE_PS_OVERRUN, /* you were let go before: some were missed */
+	ENVELOPE_PS_DELIVER, /* topic, event, u32 kind, payload */
 
 	/* transport -> connect */
 	ENVELOPE_CONNECT = 260, /* u32 mount, params, transport, token or none,

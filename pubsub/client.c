@@ -316,6 +316,10 @@ dispatch(struct pubsub_client *client, struct envelope *envelope)
 {
 	if (envelope->type == ENVELOPE_PS_DELIVER)
 		return on_deliver(client, envelope);
+	if (envelope->type == ENVELOPE_PS_OVERRUN) {
+		client->callbacks->overrun(client->arg);
+		return true;
+	}
 	if (envelope->type == ENVELOPE_PS_ACCEPTED)
 		return on_accepted(client, envelope);
 	if (envelope->type == ENVELOPE_PS_SUBSCRIBED)

@@ -2,10 +2,10 @@
  * client.h - a process's way to pubsub: subscribe, publish, and what comes.
  *
  * The connection is made when it is first needed. When the worker dies it is
- * made again, subscriptions are renewed and publishes that were not accepted
- * are sent again: the user of this notices nothing but a pause. (The worker
- * that dies in the middle of a fan-out makes that broadcast come twice to some;
- * the journal of ARCHITECTURE.md will end this.)
+ * made again: what is wanted is subscribed again, and publishes that were not
+ * accepted are sent again once all transports have subscribed. What the worker
+ * had accepted and not yet passed on is lost with it, and what it was passing
+ * on may come twice to some: the journal of ARCHITECTURE.md will end both.
  */
 #ifndef CLIENT_H
 #define CLIENT_H
@@ -30,6 +30,8 @@ struct broadcast {
 struct pubsub_callbacks {
 	/* A broadcast on a topic that this process subscribed to. */
 	void (*deliver)(const struct broadcast *, void *arg);
+	/* The worker had let go of us: broadcasts were missed. */
+	void (*overrun)(void *arg);
 	/* All publishes have been accepted. */
 	void (*idle)(void *arg);
 };

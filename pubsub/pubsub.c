@@ -21,14 +21,22 @@
 #include "common/xmalloc.h"
 #include "pubsub/pubsub.h"
 
-/* One connection on one topic: in a list of each. */
+/* A worker that takes another one's place waits with broadcasts until the
+ * transports have told it what they want. */
+#define SETTLE     100  /* ms since the last one said hello */
+#define SETTLE_MAX 2000 /* ms in all */
+#define LET_GO_MAX 1024 /* connections that are remembered as let go */
+
+/* One connection on one topic: in a list of the topic, in a tree of the peer.
+ */
 struct subscription {
 	struct peer *peer;
 	struct topic *topic;
-	TAILQ_ENTRY(subscription) of_peer;
+	RB_ENTRY(subscription) of_peer;
 	TAILQ_ENTRY(subscription) of_topic;
 };
 TAILQ_HEAD(subscriptions, subscription);
+RB_HEAD(subscription_tree, subscription);
 
 struct topic {
 	struct text name;
@@ -43,7 +51,8 @@ struct peer {
 	struct mailbox *mailbox;
 	uint64_t connection; /* 0 until it has said hello */
 	size_t largest;      /* broadcast that may wait for it */
-	struct subscriptions topics;
+	struct subscription_tree topics;
+	struct envelope_writer held; /* a publish that came while settling */
 	TAILQ_ENTRY(peer) entry;
 };
 
@@ -55,6 +64,10 @@ struct pubsub {
 	struct mailbox *supervisor;
 	struct topics topics;
 	TAILQ_HEAD(, peer) peers;
+	struct event *settle_event;  /* pending: not settled yet */
+	long long settle_by;         /* monotonic ms */
+	uint64_t let_go[LET_GO_MAX]; /* connections: a ring, 0 is none */
+	size_t nlet_go;
 };
 
 static int
@@ -64,6 +77,14 @@ topic_compare(const struct topic *a, const struct topic *b)
 }
 
 TREE_GENERATE(topics, topic, entry, topic_compare)
+
+static int
+subscription_compare(const struct subscription *a, const struct subscription *b)
+{
+	return text_compare(&a->topic->name, &b->topic->name);
+}
+
+TREE_GENERATE(subscription_tree, subscription, of_peer, subscription_compare)
 
 static struct topic *
 topic_find(struct pubsub *pubsub, const char *name, size_t size)
@@ -94,7 +115,7 @@ subscription_free(struct pubsub *pubsub, struct subscription *sub)
 {
 	struct topic *topic = sub->topic;
 
-	TAILQ_REMOVE(&sub->peer->topics, sub, of_peer);
+	RB_REMOVE(subscription_tree, &sub->peer->topics, sub);
 	TAILQ_REMOVE(&topic->subscribers, sub, of_topic);
 	free(sub);
 	if (!TAILQ_EMPTY(&topic->subscribers))
@@ -107,13 +128,10 @@ subscription_free(struct pubsub *pubsub, struct subscription *sub)
 static struct subscription *
 subscription_find(struct peer *peer, const char *name, size_t size)
 {
-	struct subscription *sub;
+	struct topic topic = { .name = text_lent(name, size) };
+	struct subscription key = { .topic = &topic };
 
-	TAILQ_FOREACH (sub, &peer->topics, of_peer)
-		if (sub->topic->name.size == size &&
-		    memcmp(sub->topic->name.data, name, size) == 0)
-			return sub;
-	return NULL;
+	return RB_FIND(subscription_tree, &peer->topics, &key);
 }
 
 static void
@@ -122,12 +140,15 @@ peer_free(struct peer *peer)
 	struct pubsub *pubsub = peer->pubsub;
 	struct subscription *sub;
 
-	while ((sub = TAILQ_FIRST(&peer->topics)) != NULL)
+	while ((sub = RB_ROOT(&peer->topics)) != NULL)
 		subscription_free(pubsub, sub);
+	envelope_writer_free(&peer->held);
 	TAILQ_REMOVE(&pubsub->peers, peer, entry);
 	mailbox_free(peer->mailbox);
 	free(peer);
 }
+
+static void settle_later(struct pubsub *);
 
 /* ---- messages ---- */
 
@@ -150,7 +171,7 @@ subscribe(struct peer *peer, const char *name, size_t size)
 		sub = xcalloc(1, sizeof *sub);
 		sub->peer = peer;
 		sub->topic = topic_find_or_add(peer->pubsub, name, size);
-		TAILQ_INSERT_TAIL(&peer->topics, sub, of_peer);
+		RB_INSERT(subscription_tree, &peer->topics, sub);
 		TAILQ_INSERT_TAIL(&sub->topic->subscribers, sub, of_topic);
 	}
 	confirm(peer, ENVELOPE_PS_SUBSCRIBED, name, size);
@@ -185,6 +206,31 @@ peer_overrun(const struct peer *peer, size_t more)
 	return true;
 }
 
+/* It will come again, and must hear that it has missed something. */
+static void
+let_go(struct peer *peer)
+{
+	struct pubsub *pubsub = peer->pubsub;
+
+	pubsub->let_go[pubsub->nlet_go++ % LET_GO_MAX] = peer->connection;
+	peer_free(peer);
+}
+
+static void
+hello(struct peer *peer, uint64_t connection)
+{
+	struct pubsub *pubsub = peer->pubsub;
+
+	peer->connection = connection;
+	for (size_t i = 0; i < LET_GO_MAX; i++)
+		if (pubsub->let_go[i] == connection && connection != 0) {
+			pubsub->let_go[i] = 0;
+			mailbox_send(peer->mailbox, ENVELOPE_PS_OVERRUN, NULL);
+		}
+	if (event_pending(pubsub->settle_event, EV_TIMEOUT, NULL))
+		settle_later(pubsub);
+}
+
 /*
  * fields: topic, event, kind, payload, as the publisher's transport wrote them.
  * Those who are let go are let go behind the loop: the topic may go with them.
@@ -213,7 +259,7 @@ deliver(struct topic *topic, const struct peer *from, const uint8_t *fields,
 		mailbox_send(sub->peer->mailbox, ENVELOPE_PS_DELIVER, &writer);
 	}
 	if (overrun != NULL)
-		peer_free(overrun);
+		let_go(overrun);
 }
 
 static bool
@@ -239,6 +285,58 @@ publish(struct peer *peer, struct envelope *envelope)
 	return true;
 }
 
+/* ---- settling ---- */
+
+static void
+settle_later(struct pubsub *pubsub)
+{
+	long long left = pubsub->settle_by - monotonic_ms();
+	struct timeval tv = { 0 };
+
+	if (left > SETTLE)
+		left = SETTLE;
+	if (left > 0)
+		tv.tv_usec = left * 1000;
+	event_add(pubsub->settle_event, &tv);
+}
+
+/* True: not settled, so the publish waits, and all that this peer says. */
+static bool
+hold(struct peer *peer, const struct envelope *envelope)
+{
+	if (!event_pending(peer->pubsub->settle_event, EV_TIMEOUT, NULL))
+		return false;
+	envelope_put_raw(&peer->held, envelope->data, envelope->size);
+	mailbox_pause(peer->mailbox);
+	return true;
+}
+
+static void
+on_settled(int fd, short what, void *arg)
+{
+	struct pubsub *pubsub = arg;
+	struct peer *peer, *next;
+
+	(void)fd;
+	(void)what;
+	TAILQ_FOREACH_SAFE (peer, &pubsub->peers, entry, next) {
+		struct envelope_writer held = peer->held;
+		struct envelope envelope = {
+			.type = ENVELOPE_PS_PUBLISH,
+			.data = held.data + ENVELOPE_HEAD,
+			.size = held.size - ENVELOPE_HEAD,
+		};
+
+		if (held.data == NULL)
+			continue;
+		peer->held = (struct envelope_writer){ 0 };
+		mailbox_resume(peer->mailbox);
+		if (!publish(peer, &envelope))
+			peer_free(peer);
+		envelope_writer_free(&held);
+	}
+}
+
 static bool
 dispatch(struct peer *peer, struct envelope *envelope)
 {
@@ -246,11 +344,11 @@ dispatch(struct peer *peer, struct envelope *envelope)
 	size_t size;
 
 	if (envelope->type == ENVELOPE_PS_HELLO) {
-		peer->connection = envelope_get_u64(envelope);
+		hello(peer, envelope_get_u64(envelope));
 		return envelope_end(envelope);
 	}
 	if (envelope->type == ENVELOPE_PS_PUBLISH)
-		return publish(peer, envelope);
+		return hold(peer, envelope) || publish(peer, envelope);
 	if (envelope->type != ENVELOPE_PS_SUBSCRIBE &&
 	    envelope->type != ENVELOPE_PS_UNSUBSCRIBE)
 		return false;
@@ -280,7 +378,7 @@ on_envelope(struct mailbox *mailbox, struct envelope *envelope, void *arg)
 		    envelope_name(envelope->type));
 	else if (!peer_overrun(peer, peer->largest))
 		return; /* else it asks and does not take the answers */
-	peer_free(peer);
+	let_go(peer);
 }
 
 /* ---- the role ---- */
@@ -291,7 +389,7 @@ peer_new(struct pubsub *pubsub, int fd)
 	struct peer *peer = xcalloc(1, sizeof *peer);
 
 	peer->pubsub = pubsub;
-	TAILQ_INIT(&peer->topics);
+	RB_INIT(&peer->topics);
 	TAILQ_INSERT_TAIL(&pubsub->peers, peer, entry);
 	peer->mailbox = mailbox_new(fd, on_envelope, peer);
 	mailbox_attach(peer->mailbox, pubsub->base);
@@ -376,6 +474,12 @@ pubsub_run(void *arg)
 	pubsub.listen_event = event_new(pubsub.base, PUBSUB_FD_LISTEN,
 	    EV_READ | EV_PERSIST, on_connect, &pubsub);
 	pubsub.retry_event = event_new(pubsub.base, -1, 0, on_retry, &pubsub);
+	pubsub.settle_event = event_new(
+	    pubsub.base, -1, 0, on_settled, &pubsub);
+	if (pubsub.start->restarted) {
+		pubsub.settle_by = monotonic_ms() + SETTLE_MAX;
+		settle_later(&pubsub);
+	}
 	event_add(pubsub.listen_event, NULL);
 	pubsub.supervisor = mailbox_new(
 	    PUBSUB_FD_MAILBOX, on_supervisor, &pubsub);

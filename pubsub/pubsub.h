@@ -10,6 +10,8 @@
 #ifndef PUBSUB_H
 #define PUBSUB_H
 
+#include <stdbool.h>
+
 #include "common/process.h"
 
 /* Its descriptors, beside the standard ones. */
@@ -20,6 +22,7 @@
 struct pubsub_start {
 	unsigned number;    /* "pubsub 1" */
 	size_t backlog_max; /* bytes that may wait for one transport */
+	bool restarted;     /* transports are there that another one served */
 };
 
 /* arg: struct pubsub_start. For process_fork. */

@@ -148,6 +148,8 @@ on_worker_died(struct supervisor *sup, struct child *child,
 	(void)sup;
 	(void)obituary;
 	(void)arg;
+	if (worker->kill == REQUEST_KILL_PUBSUB)
+		worker->start.pubsub.restarted = true;
 	mailbox_free(worker->mailbox);
 	worker->mailbox = NULL;
 }
@@ -305,6 +307,9 @@ on_transport_died(struct supervisor *sup, struct child *child,
 	struct connection *connection = child_arg(child);
 
 	(void)sup;
+	/* Its channels have got SIGTERM; one that is stopped must hear it. */
+	if (obituary->pid != -1)
+		kill(-obituary->pid, SIGCONT);
 	if (obituary->pid != -1 && limits_is_crash(obituary->status))
 		limits_crashed(
 		    server->limits, &connection->key, monotonic_ms());

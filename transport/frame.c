@@ -25,6 +25,15 @@ frame_speak(enum frame_version asked)
 	version = asked;
 }
 
+#define KEEP_ROOM 16384 /* a frame that was sent holds no more than this */
+
+void
+frame_sent(struct frame *frame)
+{
+	if (frame->body.room > KEEP_ROOM)
+		json_buffer_free(&frame->body);
+}
+
 static struct json_buffer *
 begin(struct frame *frame, enum websocket_opcode opcode)
 {

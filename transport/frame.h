@@ -45,6 +45,9 @@ void frame_protocol_reply(struct frame *, const char *join_ref, const char *ref,
 void frame_end(struct frame *, const char *join_ref, const struct text *topic,
     const char *event, const char *payload);
 
+/* It was copied: one that was large gives its memory back. */
+void frame_sent(struct frame *);
+
 /*
  * A message of the client. A binary one of V2 has bytes as its payload: *kind
  * says so, and *payload is lent of them; else it is lent of the message. False:

@@ -46,12 +46,6 @@ drop(struct outbox *out)
 }
 
 void
-outbox_clear(struct outbox *out)
-{
-	outbox_close(out);
-}
-
-void
 outbox_close(struct outbox *out)
 {
 	out->dead = true;

@@ -38,7 +38,6 @@ struct outbox {
 
 void outbox_init(struct outbox *, struct event_base *, int fd,
     long long timeout, const struct outbox_callbacks *, void *arg);
-void outbox_clear(struct outbox *);
 
 /* Copies. Nothing is written before the loop turns. */
 void outbox_add(struct outbox *, const void *, size_t);

@@ -8,6 +8,10 @@
 #include "transport/topic.h"
 #include "transport/transport.h"
 
+#define SPARE_LEAVE                                               \
+	16 /* channels that are on their way out, beside the rest \
+	    */
+
 static struct frame frame; /* the one that is being made */
 
 /* What a client sent, with its payload apart. */
@@ -31,6 +35,7 @@ reply(struct transport *t, const char *join_ref, const struct message *msg,
 	frame_protocol_reply(&frame, join_ref, msg->ref.data,
 	    msg->topic_json.data, status, response);
 	transport_send(t, frame.opcode, frame.body.data, frame.body.size);
+	frame_sent(&frame);
 }
 
 static void
@@ -50,9 +55,18 @@ on_join(struct transport *t, const struct incoming *in, struct topic *topic)
 		unmatched_topic(t, msg);
 		return;
 	}
-	if (topic == NULL && t->ntopics >= t->socket->max_channels) {
+	if ((topic == NULL && t->ntopics >= t->socket->max_channels) ||
+	    supervisor_count_children(t->channels).specs >=
+		t->socket->max_channels + SPARE_LEAVE) {
 		reply(t, msg->join_ref.data, msg, "error",
 		    "{\"reason\":\"too many channels joined\"}");
+		return;
+	}
+	if (t->kept_bytes + in->payload.size + msg->join_ref.size +
+		msg->ref.size >
+	    t->config->queues_max_bytes) {
+		reply(t, msg->join_ref.data, msg, "error",
+		    "{\"reason\":\"params too large\"}");
 		return;
 	}
 	if (!transport_rate(t, &t->joins, t->socket->join_rate, "join_rate"))

@@ -19,6 +19,9 @@
 #include "transport/topic.h"
 #include "transport/transport.h"
 
+#define KEPT_MAX   10000 /* messages that a channel may keep to answer later */
+#define EXTRAS_MAX 1000  /* other topics that it may subscribe to */
+
 static struct frame frame; /* the one that is being made */
 
 static int
@@ -28,6 +31,14 @@ topic_compare(const struct topic *a, const struct topic *b)
 }
 
 TREE_GENERATE(topics, topic, entry, topic_compare)
+
+static int
+kept_compare(const struct kept *a, const struct kept *b)
+{
+	return a->handle < b->handle ? -1 : a->handle > b->handle;
+}
+
+TREE_GENERATE(kept_tree, kept, entry, kept_compare)
 
 struct topic *
 topic_find(struct transport *t, const struct text *name)
@@ -57,11 +68,13 @@ topic_send(struct topic *topic)
 	if (topic->holding == 0) {
 		transport_send(topic->transport, frame.opcode, frame.body.data,
 		    frame.body.size);
+		frame_sent(&frame);
 		return;
 	}
 	n = websocket_head(head, frame.opcode, frame.body.size);
 	json_append(&topic->held, (const char *)head, n);
 	json_append(&topic->held, frame.body.data, frame.body.size);
+	frame_sent(&frame);
 	if (holds_too_much(topic) && topic->mailbox != NULL)
 		mailbox_pause(topic->mailbox);
 }
@@ -210,6 +223,8 @@ queue_take(struct topic *topic)
 	topic->queue_bytes -= item->body.size;
 	topic->transport->queued -= item->body.size;
 	topic->queue_messages--;
+	if (topic->full_since != 0)
+		topic->full_since = monotonic_ms(); /* slow, but not hung */
 	watch_queues(topic->transport);
 	return item;
 }
@@ -314,6 +329,14 @@ topic_ask(struct child *child, void *arg)
 	mailbox_send(topic->mailbox, ENVELOPE_END, &writer);
 }
 
+/* What it keeps of what the client sent, as long as it lives. */
+static size_t
+kept_size(const struct topic *topic)
+{
+	return topic->params.size + strlen(topic->join_ref) +
+	    strlen(topic->ref);
+}
+
 static struct topic *
 topic_new(struct transport *t, const struct config_channel *config,
     const struct message *msg, enum bennu_kind kind, const struct text *params)
@@ -335,8 +358,9 @@ topic_new(struct transport *t, const struct config_channel *config,
 	topic->number = ++t->last_channel;
 	topic->state = TOPIC_JOINING;
 	STAILQ_INIT(&topic->queue);
-	LIST_INIT(&topic->kept);
+	RB_INIT(&topic->kept);
 	LIST_INIT(&topic->extras);
+	t->kept_bytes += kept_size(topic);
 	LIST_INSERT_HEAD(&t->all_topics, topic, of_all);
 	RB_INSERT(topics, &t->topics, topic);
 	topic->listed = true;
@@ -356,11 +380,20 @@ unlist(struct topic *topic)
 }
 
 static void
-forget_kept(struct kept *kept)
+forget_kept(struct topic *topic, struct kept *kept)
 {
-	LIST_REMOVE(kept, entry);
+	RB_REMOVE(kept_tree, &topic->kept, kept);
+	topic->nkept--;
+	topic->transport->kept_bytes -= strlen(kept->ref);
 	free(kept->ref);
 	free(kept);
+}
+
+static void
+forget_all_kept(struct topic *topic)
+{
+	while (!RB_EMPTY(&topic->kept))
+		forget_kept(topic, RB_ROOT(&topic->kept));
 }
 
 static void
@@ -375,8 +408,7 @@ drop_messages(struct topic *topic)
 	}
 	item_free(topic->in_hand);
 	topic->in_hand = NULL;
-	while (!LIST_EMPTY(&topic->kept))
-		forget_kept(LIST_FIRST(&topic->kept));
+	forget_all_kept(topic);
 }
 
 static void
@@ -385,6 +417,7 @@ topic_free(struct topic *topic)
 	assert(topic->child == NULL && topic->holding == 0);
 	unlist(topic);
 	LIST_REMOVE(topic, of_all);
+	topic->transport->kept_bytes -= kept_size(topic);
 	drop_messages(topic);
 	mailbox_free(topic->mailbox);
 	json_buffer_free(&topic->held);
@@ -396,7 +429,7 @@ topic_free(struct topic *topic)
 	free(topic->leave_join_ref);
 	free(topic->leave_ref);
 	free(topic->old_join_ref);
-	free(topic->timer);
+	free(topic->waking);
 	free(topic->last_event);
 	free(topic);
 }
@@ -414,11 +447,18 @@ extra_find(struct topic *topic, const struct text *name)
 	return NULL;
 }
 
-static void
+/* False: there are too many. */
+static bool
 extra_subscribe(struct topic *topic, const struct text *name)
 {
 	struct extra *extra = extra_find(topic, name);
 
+	if (topic->nextras == EXTRAS_MAX) {
+		log_warnx("channel %s subscribes more than %d times",
+		    topic->name.data, EXTRAS_MAX);
+		return false;
+	}
+	topic->nextras++;
 	if (extra == NULL) {
 		extra = xcalloc(1, sizeof *extra);
 		extra->name.data = xmemdup(name->data, name->size);
@@ -428,11 +468,13 @@ extra_subscribe(struct topic *topic, const struct text *name)
 	extra->times++;
 	topic_hold(topic);
 	pubsub_subscribe(topic->transport->pubsub, name, on_confirmed, topic);
+	return true;
 }
 
 static void
 extra_unsubscribe(struct topic *topic, struct extra *extra)
 {
+	topic->nextras -= extra->times;
 	while (extra->times-- > 0) {
 		topic_hold(topic);
 		pubsub_unsubscribe(topic->transport->pubsub, &extra->name,
@@ -464,13 +506,27 @@ unsubscribe_all(struct topic *topic)
 
 /* ---- join ---- */
 
+/* Within its `shutdown`, or it will be killed: see topic_check_hung. */
+static void
+must_end(struct topic *topic)
+{
+	if (topic->config->shutdown < 0)
+		return;
+	topic->end_by = monotonic_ms() + topic->config->shutdown;
+	transport_watch_hung(topic->transport);
+}
+
 /* What was joined before is void from now on; it is not told why. */
 static void
 topic_replace(struct topic *old)
 {
 	unlist(old);
-	if (old->leaving)
-		return; /* it is on its way out, and says so itself */
+	if (old->leaving) {
+		/* It is on its way out, and says so itself; but not for ever.
+		 */
+		must_end(old);
+		return;
+	}
 	old->replaced = old->mute = true;
 	unsubscribe_all(old);
 	if (old->child != NULL)
@@ -783,6 +839,8 @@ topic_broadcast(
 	 * goes with a number in the place of the flags. */
 	if (!envelope_end(envelope) || broadcast.kind > BENNU_BINARY ||
 	    envelope->size - sizeof flags + sizeof(uint64_t) > ENVELOPE_MAX ||
+	    !json_is_utf8(broadcast.topic.data, broadcast.topic.size) ||
+	    !json_is_utf8(broadcast.event.data, broadcast.event.size) ||
 	    (broadcast.kind == BENNU_JSON &&
 		json_scan_text(broadcast.payload.data, broadcast.payload.size)
 			.kind == JSON_BAD))
@@ -802,12 +860,9 @@ topic_broadcast(
 static struct kept *
 kept_find(struct topic *topic, uint32_t handle)
 {
-	struct kept *kept;
+	struct kept key = { .handle = handle };
 
-	LIST_FOREACH (kept, &topic->kept, entry)
-		if (kept->handle == handle)
-			return kept;
-	return NULL;
+	return RB_FIND(kept_tree, &topic->kept, &key);
 }
 
 static bool
@@ -853,13 +908,24 @@ on_keep(struct topic *topic, struct envelope *envelope)
 	struct kept *kept;
 
 	if (!envelope_end(envelope) || topic->in_hand == NULL ||
-	    topic->in_hand->type != ENVELOPE_IN || handle == 0 ||
-	    kept_find(topic, handle) != NULL)
+	    topic->in_hand->type != ENVELOPE_IN || handle <= topic->last_handle)
 		return false;
+	if (topic->nkept == KEPT_MAX ||
+	    topic->transport->kept_bytes >
+		topic->transport->config->queues_max_bytes) {
+		log_warnx("channel %s keeps %u messages, that is too many; "
+			  "is a bennu_ref_free missing?",
+		    topic->name.data, topic->nkept);
+		return false;
+	}
+	topic->last_handle = handle;
+	topic->nkept++;
 	kept = xcalloc(1, sizeof *kept);
 	kept->handle = handle;
 	kept->ref = xstrdup(topic->in_hand->ref);
-	LIST_INSERT_HEAD(&topic->kept, kept, entry);
+	topic->transport->kept_bytes += strlen(kept->ref);
+	kept->wants_reply = topic->in_hand->wants_reply;
+	RB_INSERT(kept_tree, &topic->kept, kept);
 	return true;
 }
 
@@ -870,7 +936,7 @@ on_forget(struct topic *topic, struct envelope *envelope)
 
 	if (!envelope_end(envelope) || kept == NULL)
 		return false;
-	forget_kept(kept);
+	forget_kept(topic, kept);
 	return true;
 }
 
@@ -907,10 +973,8 @@ on_subscribe(struct topic *topic, struct envelope *envelope, bool subscribe)
 	name = text_lent(data, size);
 	if (!envelope_end(envelope))
 		return false;
-	if (subscribe) {
-		extra_subscribe(topic, &name);
-		return true;
-	}
+	if (subscribe)
+		return extra_subscribe(topic, &name);
 	extra = extra_find(topic, &name);
 	if (extra != NULL)
 		extra_unsubscribe(topic, extra);
@@ -918,26 +982,26 @@ on_subscribe(struct topic *topic, struct envelope *envelope, bool subscribe)
 }
 
 static bool
-on_timer(struct topic *topic, struct envelope *envelope)
+on_wake(struct topic *topic, struct envelope *envelope)
 {
 	const char *event;
 	size_t size;
 
 	event = envelope_get_data(envelope, &size);
-	if (!envelope_end(envelope) || topic->timer != NULL)
+	if (!envelope_end(envelope) || topic->waking != NULL)
 		return false;
-	topic->timer = xstrdup(event);
+	topic->waking = xstrdup(event);
 	return true;
 }
 
 static bool
-on_timer_done(struct topic *topic)
+on_sleep(struct topic *topic)
 {
-	if (topic->timer == NULL)
+	if (topic->waking == NULL)
 		return false;
 	free(topic->last_event);
-	topic->last_event = topic->timer;
-	topic->timer = NULL;
+	topic->last_event = topic->waking;
+	topic->waking = NULL;
 	return true;
 }
 
@@ -971,6 +1035,7 @@ on_stop(struct topic *topic, struct envelope *envelope)
 	    reason > BENNU_DRAINING)
 		return false;
 	topic->stop = reason;
+	must_end(topic);
 	return true;
 }
 
@@ -1004,9 +1069,9 @@ dispatch(struct topic *topic, struct envelope *envelope)
 	if (envelope->type == ENVELOPE_FORGET)
 		return on_forget(topic, envelope);
 	if (envelope->type == ENVELOPE_WAKE)
-		return on_timer(topic, envelope);
+		return on_wake(topic, envelope);
 	if (envelope->type == ENVELOPE_SLEEP)
-		return on_timer_done(topic);
+		return on_sleep(topic);
 	return false;
 }
 
@@ -1057,10 +1122,13 @@ settle_crash(struct topic *topic)
 {
 	static const char crashed[] = "{\"reason\":\"channel crashed\"}";
 	struct item *item = topic->in_hand;
-	struct kept *kept, *next;
+	struct kept *kept;
 
 	topic->in_hand = NULL;
-	if (item != NULL && topic->timer != NULL && !topic->replied) {
+	topic->last_handle = 0;
+	if (topic->full_since != 0)
+		topic->full_since = monotonic_ms();
+	if (item != NULL && topic->waking != NULL && !topic->replied) {
 		STAILQ_INSERT_HEAD(&topic->queue, item, entry);
 		topic->queue_bytes += item->body.size;
 		topic->transport->queued += item->body.size;
@@ -1071,16 +1139,16 @@ settle_crash(struct topic *topic)
 	    !topic->replied)
 		send_protocol_reply(
 		    topic, topic->push_ref, item->ref, "error", crashed);
-	LIST_FOREACH_SAFE (kept, &topic->kept, entry, next) {
-		if (item == NULL || item->ref == NULL ||
-		    strcmp(kept->ref, item->ref) != 0)
+	RB_FOREACH (kept, kept_tree, &topic->kept)
+		if (kept->wants_reply &&
+		    (item == NULL || item->ref == NULL ||
+			strcmp(kept->ref, item->ref) != 0))
 			send_protocol_reply(topic, topic->push_ref, kept->ref,
 			    "error", crashed);
-		forget_kept(kept);
-	}
+	forget_all_kept(topic);
 	item_free(item);
-	free(topic->timer);
-	topic->timer = NULL;
+	free(topic->waking);
+	topic->waking = NULL;
 	unsubscribe_extras(topic);
 }
 
@@ -1111,8 +1179,8 @@ void
 topic_describe(struct child *child, char *buf, size_t size, void *arg)
 {
 	const struct topic *topic = child_arg(child);
-	const char *event = topic->timer != NULL ? topic->timer
-						 : topic->last_event;
+	const char *event = topic->waking != NULL ? topic->waking
+						  : topic->last_event;
 
 	(void)arg;
 	if (topic->state == TOPIC_JOINING)
@@ -1150,7 +1218,7 @@ on_died(struct supervisor *sup, struct child *child,
 	(void)arg;
 	mailbox_free(topic->mailbox);
 	topic->mailbox = NULL;
-	topic->rejoin_by = 0;
+	topic->rejoin_by = topic->end_by = 0;
 	if (obituary->verdict == VERDICT_RESTART) {
 		will_restart(sup, topic);
 		return;
@@ -1197,30 +1265,48 @@ topic_kill(struct transport *t, unsigned number)
 	return false;
 }
 
+/* When it must have done what it is expected to do, and what that is. */
+static long long
+due_of(const struct topic *topic, const char **what)
+{
+	if (topic->child == NULL)
+		return 0;
+	*what = "its join, run again, hangs";
+	if (topic->rejoin_by != 0)
+		return topic->rejoin_by;
+	*what = "it does not end";
+	if (topic->end_by != 0)
+		return topic->end_by;
+	*what = "its queue stays full";
+	if (topic->full_since != 0)
+		return topic->full_since +
+		    topic->transport->config->hung_timeout;
+	return 0;
+}
+
 /* A channel that does not read because its client does not is not hung. */
 long long
 topic_check_hung(struct transport *t)
 {
-	const long long limit = t->config->hung_timeout;
 	long long now = monotonic_ms(), next = -1, due;
+	const char *what = "";
 	struct topic *topic;
 
-	RB_FOREACH (topic, topics, &t->topics) {
+	LIST_FOREACH (topic, &t->all_topics, of_all) {
 		if (topic->full_since != 0 && transport_is_full(t))
 			topic->full_since = now;
-		if (topic->full_since == 0 && topic->rejoin_by == 0)
+		due = due_of(topic, &what);
+		if (due == 0)
 			continue;
-		due = topic->rejoin_by != 0 ? topic->rejoin_by
-					    : topic->full_since + limit;
 		if (due > now) {
 			next = next == -1 || due < next ? due : next;
 			continue;
 		}
 		log_warnx("channel %s[%d]: %s; killed", topic->name.data,
-		    (int)child_pid(topic->child),
-		    topic->rejoin_by != 0 ? "its join, run again, hangs"
-					  : "its queue stays full");
-		topic->rejoin_by = 0;
+		    (int)child_pid(topic->child), what);
+		topic->rejoin_by = topic->end_by = 0;
+		if (topic->full_since != 0)
+			topic->full_since = now;
 		child_kill(topic->child);
 	}
 	return next == -1 ? -1 : next - now;

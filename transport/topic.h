@@ -37,8 +37,10 @@ struct item {
 struct kept {
 	uint32_t handle;
 	char *ref;
-	LIST_ENTRY(kept) entry;
+	bool wants_reply; /* ref is not null */
+	RB_ENTRY(kept) entry;
 };
+RB_HEAD(kept_tree, kept);
 
 /* Another topic whose broadcasts go to handle_info. */
 struct extra {
@@ -75,6 +77,8 @@ struct topic {
 	struct mailbox *mailbox; /* NULL: no process */
 	long long rejoin_by;     /* monotonic ms by which a join run again must
 				    have answered */
+	long long
+	    end_by; /* monotonic ms by which it must have ended; 0: none */
 	bool subscribed;
 	bool join_pending; /* the client has no answer to its phx_join yet */
 	bool refused;      /* its join said no */
@@ -92,10 +96,13 @@ struct topic {
 	long long full_since; /* monotonic ms; 0: not full */
 	struct item *in_hand;
 	bool replied;     /* to in_hand */
-	char *timer;      /* event of the timer that runs, or NULL */
+	char *waking;     /* event of the timer or task that runs, or NULL */
 	char *last_event; /* for the log */
-	LIST_HEAD(, kept) kept;
+	struct kept_tree kept;
+	unsigned nkept;
+	uint32_t last_handle; /* handles rise */
 	LIST_HEAD(, extra) extras;
+	unsigned nextras;
 
 	/*
 	 * While pubsub has not confirmed something, what the channel says waits

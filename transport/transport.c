@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -25,8 +26,9 @@
 #include "transport/request.h"
 #include "transport/transport.h"
 
+#define HUNG_SOON     100 /* ms until somebody who may be hung is looked at */
+#define GONE_LOOK     5000 /* ms between looks whether an unread client is gone */
 #define LINGER        2000 /* ms that the client has to send its FIN */
-#define CHANNELS_MAX  1024 /* of one connection, replaced ones included */
 #define PUBLISH_LIMIT 5000 /* ms that last publishes have to be accepted */
 
 /* Where all that the client sends is read to. Only used pages cost memory. */
@@ -46,6 +48,7 @@ transport_pause(struct transport *t, unsigned why)
 		event_del(&t->readable);
 		if (t->websocket != NULL)
 			websocket_pause(t->websocket);
+		transport_deadline(t, GONE_LOOK);
 	}
 	t->paused |= why;
 }
@@ -304,6 +307,24 @@ transport_deadline(struct transport *t, long long ms)
 }
 
 /*
+ * It is we who do not read, so the client is not idle; but it may be gone, and
+ * whoever waits for its channel would wait for nobody.
+ */
+static void
+look_after_unread(struct transport *t)
+{
+	struct pollfd pollfd = { .fd = t->fd };
+
+	/* Who has sent a request and its FIN may still want the answer. */
+	if (t->mode == MODE_WEBSOCKET)
+		pollfd.events = POLLRDHUP;
+	if (poll(&pollfd, 1, 0) == 1)
+		transport_abort(t, "closed by the client");
+	else
+		transport_deadline(t, GONE_LOOK);
+}
+
+/*
  * The timer is not set anew for each message: it looks when it fires. A request
  * counts from its first byte, so that no drip of bytes keeps it going.
  */
@@ -315,7 +336,7 @@ check_request(struct transport *t)
 	long long left = since + t->config->head_timeout - monotonic_ms();
 
 	if (t->paused != 0)
-		transport_deadline(t, t->config->head_timeout);
+		look_after_unread(t);
 	else if (left > 0)
 		transport_deadline(t, left);
 	else
@@ -330,11 +351,11 @@ check_websocket(struct transport *t)
 	long long idle = t->received + t->socket->idle_timeout - now;
 	long long message = t->message_since + t->socket->message_timeout - now;
 
-	if (t->paused != 0) /* it is we who do not read */
-		idle = t->socket->idle_timeout;
-	if (t->message_since == 0 || t->paused != 0)
+	if (t->message_since == 0)
 		message = idle;
-	if (idle <= 0)
+	if (t->paused != 0)
+		look_after_unread(t);
+	else if (idle <= 0)
 		transport_close(t, 1002, "idle");
 	else if (message <= 0)
 		transport_close(t, 1008, "message_timeout");
@@ -379,26 +400,34 @@ on_deadline(int fd, short what, void *arg)
 	}
 }
 
+static void
+set_hung(struct transport *t, long long ms)
+{
+	struct timeval tv = { ms / 1000, ms % 1000 * 1000 };
+
+	t->hung_at = monotonic_ms() + ms;
+	event_add(&t->hung, &tv);
+}
+
 void
 transport_watch_hung(struct transport *t)
 {
-	struct timeval soon = { 0, 100000 };
-
-	if (!event_pending(&t->hung, EV_TIMEOUT, NULL))
-		event_add(&t->hung, &soon);
+	if (t->hung_at == 0 || t->hung_at > monotonic_ms() + HUNG_SOON)
+		set_hung(t, HUNG_SOON);
 }
 
 static void
 on_hung(int fd, short what, void *arg)
 {
 	struct transport *t = arg;
-	long long next = topic_check_hung(t);
-	struct timeval tv = { next / 1000, next % 1000 * 1000 };
+	long long next;
 
 	(void)fd;
 	(void)what;
+	t->hung_at = 0;
+	next = topic_check_hung(t);
 	if (next != -1)
-		event_add(&t->hung, &tv);
+		set_hung(t, next);
 }
 
 /* ---- WebSocket ---- */
@@ -674,6 +703,15 @@ on_broadcast(const struct broadcast *broadcast, void *arg)
 }
 
 static void
+on_missed(void *arg)
+{
+	struct transport *t = arg;
+
+	if (t->mode == MODE_WEBSOCKET)
+		transport_overrun(t, "what waited at pubsub");
+}
+
+static void
 on_published(void *arg)
 {
 	struct transport *t = arg;
@@ -741,6 +779,7 @@ start_pubsub(struct transport *t)
 {
 	static const struct pubsub_callbacks callbacks = {
 		.deliver = on_broadcast,
+		.overrun = on_missed,
 		.idle = on_published,
 	};
 

@@ -83,7 +83,6 @@ struct rate {
 #define PAUSE_JOIN     1U  /* a join has not been answered */
 #define PAUSE_QUEUE    2U  /* a channel's queue is full */
 #define PAUSE_RESPONSE 4U  /* a request has not been answered */
-#define PAUSE_END      8U  /* nothing more will be read */
 #define PAUSE_CONNECT  16U /* the application's connect is being asked */
 #define PAUSE_BACKLOG  32U /* it does not take what is written to it */
 
@@ -100,6 +99,7 @@ struct transport {
 	struct event readable;
 	struct event deadline; /* head, idle, linger: as mode says */
 	struct event hung;     /* looks after full queues */
+	long long hung_at;     /* when it fires; 0: it is not set */
 	long long received;    /* when the client last sent something; ms */
 	long long
 	    request_since; /* when the unfinished request began; 0: none */
@@ -122,9 +122,10 @@ struct transport {
 
 	struct supervisor *channels;
 	struct topics topics;
-	unsigned ntopics;          /* joined or being joined */
-	size_t queued;             /* bytes that wait for all of them */
-	unsigned last_channel;     /* number of the last channel */
+	unsigned ntopics;      /* joined or being joined */
+	size_t queued;         /* bytes that wait for all of them */
+	size_t kept_bytes;     /* params, refs: as long as the topics live */
+	unsigned last_channel; /* number of the last channel */
 	struct endpoint *endpoint; /* NULL: no request needed it yet */
 	struct pubsub_client *pubsub;
 	struct topic_list all_topics; /* also those on their way out */

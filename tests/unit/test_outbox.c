@@ -38,7 +38,7 @@ on_drained(void *arg)
 		outbox_add(&out, "more", 4);
 	}
 	if (clear_in_callback)
-		outbox_clear(&out);
+		outbox_close(&out);
 }
 
 static void
@@ -77,7 +77,7 @@ set_up(int type, long long timeout)
 static void
 tear_down(void)
 {
-	outbox_clear(&out);
+	outbox_close(&out);
 	close(fds[0]);
 	if (fds[1] != -1)
 		close(fds[1]);
