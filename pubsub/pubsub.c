@@ -53,6 +53,7 @@ struct peer {
 	size_t largest;      /* broadcast that may wait for it */
 	struct subscription_tree topics;
 	struct envelope_writer held; /* a publish that came while settling */
+	struct peer *next_overrun;
 	TAILQ_ENTRY(peer) entry;
 };
 
@@ -248,6 +249,7 @@ deliver(struct topic *topic, const struct peer *from, const uint8_t *fields,
 		if (sub->peer == from)
 			continue;
 		if (peer_overrun(sub->peer, 0)) {
+			sub->peer->next_overrun = overrun;
 			overrun = sub->peer;
 			continue;
 		}
@@ -258,8 +260,12 @@ deliver(struct topic *topic, const struct peer *from, const uint8_t *fields,
 		envelope_put_raw(&writer, fields, size);
 		mailbox_send(sub->peer->mailbox, ENVELOPE_PS_DELIVER, &writer);
 	}
-	if (overrun != NULL)
-		let_go(overrun);
+	while (overrun != NULL) {
+		struct peer *peer = overrun;
+
+		overrun = peer->next_overrun;
+		let_go(peer);
+	}
 }
 
 static bool
@@ -312,28 +318,40 @@ hold(struct peer *peer, const struct envelope *envelope)
 }
 
 static void
+publish_held(struct peer *peer)
+{
+	struct envelope_writer held = peer->held;
+	struct envelope envelope = {
+		.type = ENVELOPE_PS_PUBLISH,
+		.data = held.data + ENVELOPE_HEAD,
+		.size = held.size - ENVELOPE_HEAD,
+	};
+
+	if (held.data == NULL)
+		return;
+	peer->held = (struct envelope_writer){ 0 };
+	mailbox_resume(peer->mailbox);
+	if (!publish(peer, &envelope))
+		peer_free(peer);
+	envelope_writer_free(&held);
+}
+
+/* Each publish may cost any peers their place, so none is held on to. */
+static void
 on_settled(int fd, short what, void *arg)
 {
 	struct pubsub *pubsub = arg;
-	struct peer *peer, *next;
+	struct peer *peer;
+	size_t n = 0;
 
 	(void)fd;
 	(void)what;
-	TAILQ_FOREACH_SAFE (peer, &pubsub->peers, entry, next) {
-		struct envelope_writer held = peer->held;
-		struct envelope envelope = {
-			.type = ENVELOPE_PS_PUBLISH,
-			.data = held.data + ENVELOPE_HEAD,
-			.size = held.size - ENVELOPE_HEAD,
-		};
-
-		if (held.data == NULL)
-			continue;
-		peer->held = (struct envelope_writer){ 0 };
-		mailbox_resume(peer->mailbox);
-		if (!publish(peer, &envelope))
-			peer_free(peer);
-		envelope_writer_free(&held);
+	TAILQ_FOREACH (peer, &pubsub->peers, entry)
+		n++;
+	while (n-- > 0 && (peer = TAILQ_FIRST(&pubsub->peers)) != NULL) {
+		TAILQ_REMOVE(&pubsub->peers, peer, entry);
+		TAILQ_INSERT_TAIL(&pubsub->peers, peer, entry);
+		publish_held(peer);
 	}
 }
 

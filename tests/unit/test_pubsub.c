@@ -30,6 +30,7 @@ static int listener;
 static pid_t worker;
 static struct mailbox *to_worker; /* the supervisor's end */
 static bool worker_ready, worker_gone;
+static bool restarted; /* the next worker takes another one's place */
 
 /* A client, and what it was told: "deliver topic event payload kind;". */
 struct client {
@@ -70,6 +71,12 @@ on_deliver(const struct broadcast *broadcast, void *arg)
 }
 
 static void
+on_overrun(void *arg)
+{
+	tell(arg, "overrun;");
+}
+
+static void
 on_idle(void *arg)
 {
 	struct client *client = arg;
@@ -83,6 +90,7 @@ client_start(struct client *client, uint64_t number)
 {
 	static const struct pubsub_callbacks callbacks = {
 		.deliver = on_deliver,
+		.overrun = on_overrun,
 		.idle = on_idle,
 	};
 
@@ -105,7 +113,11 @@ on_worker(struct mailbox *mailbox, struct envelope *envelope, void *arg)
 static void
 start_worker(size_t backlog_max)
 {
-	struct pubsub_start start = { .number = 1, .backlog_max = backlog_max };
+	struct pubsub_start start = {
+		.number = 1,
+		.backlog_max = backlog_max,
+		.restarted = restarted,
+	};
 	struct process_spec spec = {
 		.name = "bennu-pubsub",
 		.run = pubsub_run,
@@ -133,6 +145,7 @@ kill_worker(void)
 	tools_assert_killed(worker, SIGKILL);
 	UNTIL(base, worker_gone);
 	mailbox_free(to_worker);
+	restarted = true;
 }
 
 static void
@@ -149,6 +162,7 @@ set_up(size_t backlog_max)
 	ck_assert_int_eq(
 	    bind(listener, (struct sockaddr *)&address, sizeof address), 0);
 	ck_assert_int_eq(listen(listener, 100), 0);
+	restarted = false;
 	start_worker(backlog_max);
 	UNTIL(base, worker_ready);
 	client_start(&a, 1);
@@ -240,6 +254,101 @@ was_told(const struct client *client, const char *text)
 		ck_assert_str_eq((client)->told, text);              \
 		(client)->told[0] = '\0';                            \
 	} while (0)
+
+/* ---- a client by hand ---- */
+
+static int
+raw_client(void)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	strcpy(address.sun_path, path);
+	ck_assert_int_eq(
+	    connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+	return fd;
+}
+
+static void
+raw_send(int fd, enum envelope_type type, struct envelope_writer *writer)
+{
+	uint32_t head[2] = { type, (uint32_t)writer->size - ENVELOPE_HEAD };
+
+	memcpy(writer->data, head, sizeof head);
+	ck_assert_int_eq(send(fd, writer->data, writer->size, MSG_NOSIGNAL),
+	    (ssize_t)writer->size);
+	envelope_writer_free(writer);
+}
+
+static void
+raw_hello(int fd, uint64_t connection)
+{
+	struct envelope_writer writer = { 0 };
+
+	envelope_put_u64(&writer, connection);
+	raw_send(fd, ENVELOPE_PS_HELLO, &writer);
+}
+
+static void
+raw_subscribe(int fd, const char *topic)
+{
+	struct envelope_writer writer = { 0 };
+
+	envelope_put_string(&writer, topic);
+	raw_send(fd, ENVELOPE_PS_SUBSCRIBE, &writer);
+}
+
+static void
+raw_publish(int fd, uint64_t number, const char *topic, size_t size)
+{
+	struct envelope_writer writer = { 0 };
+	char *payload = calloc(1, size + 1);
+
+	memset(payload, 'x', size);
+	envelope_put_u64(&writer, number);
+	envelope_put_string(&writer, topic);
+	envelope_put_string(&writer, "e");
+	envelope_put_u32(&writer, 1);
+	envelope_put_data(&writer, payload, size);
+	raw_send(fd, ENVELOPE_PS_PUBLISH, &writer);
+	free(payload);
+}
+
+/* The type of the next envelope, which must be a small one. */
+static enum envelope_type
+raw_take(int fd)
+{
+	uint32_t head[2];
+	char body[256];
+
+	ck_assert_uint_eq(
+	    tools_read_all(fd, (char *)head, sizeof head), sizeof head);
+	ck_assert_uint_le(head[1], sizeof body);
+	ck_assert_uint_eq(tools_read_all(fd, body, head[1]), head[1]);
+	return (enum envelope_type)head[0];
+}
+
+/* Reads and forgets all, up to the end. */
+static size_t
+raw_read_to_end(int fd)
+{
+	char buf[4096];
+	size_t n = 0, got;
+
+	do {
+		got = tools_read_all(fd, buf, sizeof buf);
+		n += got;
+	} while (got == sizeof buf);
+	return n;
+}
+
+static bool
+raw_is_let_go(int fd)
+{
+	struct pollfd pollfd = { .fd = fd, .events = POLLRDHUP };
+
+	return poll(&pollfd, 1, 0) == 1;
+}
 
 /* ---- what works ---- */
 
@@ -552,19 +661,117 @@ START_TEST(before_there_is_a_socket)
 }
 END_TEST
 
-/* ---- clients gone wild ---- */
+/* ---- settling ---- */
 
-static int
-raw_client(void)
+/* Published before the subscribers have found the new worker. */
+START_TEST(a_restarted_worker_waits_for_subscribers)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd;
 
-	strcpy(address.sun_path, path);
-	ck_assert_int_eq(
-	    connect(fd, (struct sockaddr *)&address, sizeof address), 0);
-	return fd;
+	set_up(BACKLOG_MAX);
+	subscribe(&a, "t");
+	subscribe(&b, "t");
+	ASSERT_TOLD(&a, "+t;");
+	ASSERT_TOLD(&b, "+t;");
+	for (int round = 0; round < 3; round++) {
+		kill_worker();
+		start_worker(BACKLOG_MAX);
+		fd = raw_client();
+		raw_hello(fd, 99);
+		raw_subscribe(fd, "other");
+		ck_assert_int_eq(raw_take(fd), ENVELOPE_PS_SUBSCRIBED);
+		for (uint64_t i = 1; i <= 3; i++)
+			raw_publish(fd, i, "t", (size_t)i);
+		/* Only now does anybody's loop turn. */
+		ASSERT_TOLD(&a, "t e x 1;t e xx 1;t e xxx 1;");
+		ASSERT_TOLD(&b, "t e x 1;t e xx 1;t e xxx 1;");
+		for (int i = 0; i < 3; i++)
+			ck_assert_int_eq(raw_take(fd), ENVELOPE_PS_ACCEPTED);
+		close(fd);
+	}
+	tear_down();
 }
+END_TEST
+
+/* Somebody new at every moment does not make it wait for ever. */
+START_TEST(settling_has_an_end)
+{
+	int fds[400], n = 0;
+
+	set_up(BACKLOG_MAX);
+	subscribe(&a, "t");
+	ASSERT_TOLD(&a, "+t;");
+	kill_worker();
+	start_worker(BACKLOG_MAX);
+	publish(&b, "t", "e");
+	while (a.ndelivered == 0) {
+		struct timeval soon = { 0, 20000 };
+
+		ck_assert_int_lt(n, 400);
+		fds[n] = raw_client();
+		raw_hello(fds[n], 1000 + (uint64_t)n);
+		n++;
+		event_base_loopexit(base, &soon);
+		event_base_dispatch(base);
+	}
+	ck_assert_int_gt(n, 10);
+	ASSERT_TOLD(&a, "t e {} 1;");
+	while (n > 0)
+		close(fds[--n]);
+	tear_down();
+}
+END_TEST
+
+/* There is nobody to wait for: of some tries, the quickest says it. */
+START_TEST(a_first_worker_does_not_wait)
+{
+	long long best = 1000, began;
+
+	for (int i = 0; i < 5; i++) {
+		set_up(BACKLOG_MAX);
+		began = monotonic_ms();
+		publish(&a, "t", "e");
+		UNTIL(base, a.nidle == 1);
+		if (monotonic_ms() - began < best)
+			best = monotonic_ms() - began;
+		tear_down();
+	}
+	ck_assert_int_lt(best, 80);
+}
+END_TEST
+
+/* What was held makes all of them too much for all. */
+START_TEST(held_publishes_that_overrun_everybody)
+{
+	int fds[20];
+
+	set_up(100000);
+	kill_worker();
+	start_worker(100000);
+	for (size_t i = 0; i < 20; i++) {
+		fds[i] = raw_client();
+		raw_hello(fds[i], 100 + i);
+		raw_subscribe(fds[i], "t");
+		ck_assert_int_eq(raw_take(fds[i]), ENVELOPE_PS_SUBSCRIBED);
+		raw_publish(fds[i], 1, "t", 50000);
+	}
+	/* All but those whose own was among the first. */
+	UNTIL(base, raw_is_let_go(fds[19]));
+	for (size_t i = 0; i < 20; i++) {
+		shutdown(fds[i], SHUT_WR);
+		ck_assert_uint_gt(raw_read_to_end(fds[i]), 50000);
+		close(fds[i]);
+	}
+	subscribe(&a, "t");
+	ASSERT_TOLD(&a, "+t;");
+	publish(&b, "t", "e");
+	ASSERT_TOLD(&a, "t e {} 1;");
+	ck_assert(!worker_gone);
+	tear_down();
+}
+END_TEST
+
+/* ---- clients gone wild ---- */
 
 /* The worker closes on whom has sent this; all others are served. */
 static void
@@ -693,6 +900,115 @@ START_TEST(an_overrun_client_is_let_go)
 }
 END_TEST
 
+/* Who missed one broadcast is let go by that one, so that it hears of it. */
+START_TEST(all_who_are_overrun_are_let_go_at_once)
+{
+	int fd[3];
+	unsigned gone;
+
+	set_up(200000);
+	for (size_t i = 0; i < 3; i++) {
+		fd[i] = raw_client();
+		raw_hello(fd[i], 70 + i);
+		raw_subscribe(fd[i], "t");
+		ck_assert_int_eq(raw_take(fd[i]), ENVELOPE_PS_SUBSCRIBED);
+	}
+	do {
+		struct broadcast broadcast = {
+			.topic = text_lent("t", 1),
+			.event = text_lent("e", 1),
+			.payload = text_lent(path, sizeof path),
+		};
+
+		for (int i = 0; i < 100; i++)
+			pubsub_publish(b.pubsub, &broadcast);
+		UNTIL(base, pubsub_unaccepted(b.pubsub) == 0);
+		gone = raw_is_let_go(fd[0]) + raw_is_let_go(fd[1]) +
+		    raw_is_let_go(fd[2]);
+	} while (gone == 0);
+	ck_assert_uint_eq(gone, 3);
+	for (size_t i = 0; i < 3; i++)
+		close(fd[i]);
+	tear_down();
+}
+END_TEST
+
+/* Its next hello is answered with the news, once. */
+START_TEST(who_was_let_go_hears_of_it)
+{
+	int fd;
+
+	set_up(200000);
+	fd = raw_client();
+	raw_hello(fd, 77);
+	raw_subscribe(fd, "t");
+	ck_assert_int_eq(raw_take(fd), ENVELOPE_PS_SUBSCRIBED);
+	for (int i = 0; !raw_is_let_go(fd); i++) {
+		char *payload = calloc(1, 50000);
+		struct broadcast broadcast = {
+			.topic = text_lent("t", 1),
+			.event = text_lent("e", 1),
+			.payload = text_lent(payload, 50000),
+		};
+
+		ck_assert_int_lt(i, 1000);
+		pubsub_publish(b.pubsub, &broadcast);
+		UNTIL(base, pubsub_unaccepted(b.pubsub) == 0);
+		free(payload);
+	}
+	close(fd);
+	for (uint64_t connection = 76; connection <= 78; connection++) {
+		for (int again = 0; again < 2; again++) {
+			fd = raw_client();
+			raw_hello(fd, connection);
+			raw_subscribe(fd, "u");
+			if (connection == 77 && again == 0)
+				ck_assert_int_eq(
+				    raw_take(fd), ENVELOPE_PS_OVERRUN);
+			ck_assert_int_eq(raw_take(fd), ENVELOPE_PS_SUBSCRIBED);
+			close(fd);
+		}
+	}
+	tear_down();
+}
+END_TEST
+
+/* The same for a client: its loop does not turn while it is overrun. */
+START_TEST(a_client_that_was_let_go_is_told)
+{
+	struct event_base *ours, *other = event_base_new();
+	char *payload = calloc(1, 50000);
+	struct broadcast broadcast = {
+		.topic = text_lent("t", 1),
+		.event = text_lent("e", 1),
+		.payload = text_lent(payload, 50000),
+	};
+
+	set_up(200000);
+	ours = base;
+	base = other;
+	pubsub_client_free(a.pubsub);
+	client_start(&a, 1);
+	subscribe(&a, "t");
+	ASSERT_TOLD(&a, "+t;");
+	for (int i = 0; i < 40; i++) {
+		pubsub_publish(b.pubsub, &broadcast);
+		UNTIL(ours, pubsub_unaccepted(b.pubsub) == 0);
+	}
+	UNTIL(other, was_told(&a, "overrun;"));
+	ck_assert_uint_lt(a.ndelivered, 40);
+	a.told[0] = '\0';
+	subscribe(&a, "probe");
+	ASSERT_TOLD(&a, "+probe;");
+	base = ours;
+	publish(&b, "t", "e");
+	UNTIL(other, was_told(&a, "t e {} 1;"));
+	free(payload);
+	tear_down();
+	event_base_free(other);
+}
+END_TEST
+
 /* Nor does it make the worker grow by what it asks and never reads. */
 START_TEST(who_asks_and_never_reads_is_let_go)
 {
@@ -752,6 +1068,10 @@ UNIT_MAIN("pubsub", to_others_but_not_to_oneself, in_order,
     subscriptions_are_counted, all_sorts_of_broadcasts,
     freed_with_all_things_waiting, subscriptions_are_renewed,
     asked_while_it_is_away, unaccepted_publishes_are_sent_again,
-    before_there_is_a_socket, garbage_lets_go_of_its_sender_only,
+    before_there_is_a_socket, a_restarted_worker_waits_for_subscribers,
+    settling_has_an_end, a_first_worker_does_not_wait,
+    held_publishes_that_overrun_everybody, garbage_lets_go_of_its_sender_only,
     clients_come_and_go, an_overrun_client_is_let_go,
-    who_asks_and_never_reads_is_let_go, ends_with_its_supervisor)
+    all_who_are_overrun_are_let_go_at_once, who_was_let_go_hears_of_it,
+    a_client_that_was_let_go_is_told, who_asks_and_never_reads_is_let_go,
+    ends_with_its_supervisor)
