@@ -17,6 +17,7 @@
 
 /* Room for the longest name that is made below the directory. */
 #define NAME_ROOM (sizeof "/pubsub-99999.sock")
+#define TRIES     100 /* each one needs another server that ends just then */
 
 static char *
 default_path(const char *name)
@@ -30,66 +31,114 @@ default_path(const char *name)
 	return xasprintf("/tmp/bennu-%d-%s", (int)geteuid(), name);
 }
 
-/* In a directory that others may write to, only our own one will do. */
+/*
+ * In a directory that others may write to, only our own one will do. *again:
+ * who was there before has just removed it.
+ */
 static char *
-make_directory(const char *path, uid_t uid, gid_t gid)
+make_directory(const char *path, uid_t uid, gid_t gid, bool *made, bool *again)
 {
 	struct stat st;
 
-	if (mkdir(path, 0700) == -1 && errno != EEXIST)
+	if (mkdir(path, 0700) == 0)
+		*made = true;
+	else if (errno != EEXIST)
 		return xasprintf("run directory %s: %s; -r names another one",
 		    path, strerror(errno));
 	if (lstat(path, &st) == -1)
-		return xasprintf("run directory %s: %s", path, strerror(errno));
+		goto failed;
 	if (!S_ISDIR(st.st_mode) ||
 	    (st.st_uid != geteuid() && st.st_uid != uid))
 		return xasprintf("run directory %s is not ours; -r names "
 				 "another one",
 		    path);
-	if (chown(path, uid, gid) == -1 || chmod(path, 0700) == -1)
-		return xasprintf("run directory %s: %s", path, strerror(errno));
-	return NULL;
+	if (chown(path, uid, gid) == 0 && chmod(path, 0700) == 0)
+		return NULL;
+failed:
+	*again = errno == ENOENT;
+	return xasprintf("run directory %s: %s", path, strerror(errno));
+}
+
+/* Else its server has removed it, and this lock keeps nobody out. */
+static bool
+is_still_there(int fd, const char *file)
+{
+	struct stat ours, there;
+
+	return fstat(fd, &ours) == 0 && lstat(file, &there) == 0 &&
+	    ours.st_dev == there.st_dev && ours.st_ino == there.st_ino;
 }
 
 /* Held until the process ends; the kernel lets go of it then, however. */
 static char *
-lock_directory(const char *path)
+lock_directory(const char *path, bool *again)
 {
 	char *file = xasprintf("%s/lock", path), *error = NULL;
 	int fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 
-	if (fd == -1)
+	if (fd == -1) {
+		*again = errno == ENOENT;
 		error = xasprintf("%s: %s", file, strerror(errno));
-	else if (flock(fd, LOCK_EX | LOCK_NB) == -1)
+	} else if (flock(fd, LOCK_EX | LOCK_NB) == -1) {
 		error = xasprintf("another supervisor runs in %s; stop it, or "
 				  "name another run directory with -r",
 		    path);
+	} else if (!is_still_there(fd, file)) {
+		*again = true;
+		error = xasprintf("%s: removed again and again", file);
+	}
 	if (error != NULL && fd != -1)
 		close(fd);
 	free(file);
 	return error;
 }
 
+static char *
+make_and_lock(const char *path, uid_t uid, gid_t gid, bool *made)
+{
+	char *error = NULL;
+	bool again = true;
+
+	for (int i = 0; again && i < TRIES; i++) {
+		free(error);
+		again = false;
+		error = make_directory(path, uid, gid, made, &again);
+		if (error == NULL)
+			error = lock_directory(path, &again);
+	}
+	return error;
+}
+
 char *
-rundir_make(
-    const char *path, const char *name, uid_t uid, gid_t gid, char **error)
+rundir_make(const char *path, const char *name, uid_t uid, gid_t gid,
+    bool *made, char **error)
 {
 	char *dir = path != NULL ? xstrdup(path) : default_path(name);
 	struct sockaddr_un address;
 
-	*error = NULL;
+	*made = false;
 	if (strlen(dir) + NAME_ROOM > sizeof address.sun_path)
 		*error = xasprintf("run directory %s: the path is too long for "
 				   "sockets (at most %zu bytes)",
 		    dir, sizeof address.sun_path - NAME_ROOM);
-	if (*error == NULL)
-		*error = make_directory(dir, uid, gid);
-	if (*error == NULL)
-		*error = lock_directory(dir);
+	else
+		*error = make_and_lock(dir, uid, gid, made);
 	if (*error == NULL)
 		return dir;
 	free(dir);
 	return NULL;
+}
+
+void
+rundir_remove(const char *path, bool made)
+{
+	char *file = xasprintf("%s/lock", path);
+
+	unlink(file);
+	free(file);
+	/* From here on it may be another server's, and then not be empty. */
+	if (made)
+		rmdir(path);
 }
 
 int

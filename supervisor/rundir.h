@@ -7,14 +7,23 @@
 
 #include <sys/types.h>
 
+#include <stdbool.h>
+
 /*
  * Makes the directory (0700, for uid and gid) and locks it for the life of the
  * process. path NULL: bennu-<name> in the runtime directory, which is
  * $XDG_RUNTIME_DIR, /run for root, else one of our own below /tmp. Returns the
- * path, malloc'd; NULL with *error (malloc'd).
+ * path, malloc'd, and whether the directory was not there before; NULL with
+ * *error (malloc'd).
  */
 char *rundir_make(
-    const char *path, const char *name, uid_t, gid_t, char **error);
+    const char *path, const char *name, uid_t, gid_t, bool *made, char **error);
+
+/*
+ * The last that is done there: another server may have the directory at once.
+ * What was made in it is gone already; it is removed itself if it was made.
+ */
+void rundir_remove(const char *path, bool made);
 
 /* A listening stream socket, 0600, in the directory; -1, errno. */
 int rundir_listen(const char *path, uid_t, gid_t);

@@ -75,7 +75,9 @@ struct server {
 	struct limits *limits;
 	struct connections *connections;
 	char *run_directory;
-	char *kill_token; /* in a page of its own; NULL: no such route */
+	bool made_directory; /* it goes with us */
+	char *token_path;    /* NULL: there is none */
+	char *kill_token;    /* in a page of its own; NULL: no such route */
 	int static_fd;
 	int requests[2]; /* ours, and the one that transports inherit */
 	struct event *request_event;
@@ -710,7 +712,8 @@ make_token(struct server *server)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 	unsigned char random[TOKEN_BYTES];
-	char *token, *path;
+	const char *path;
+	char *token;
 	int fd;
 
 	if (!server->config->tree)
@@ -725,14 +728,14 @@ make_token(struct server *server)
 		snprintf(token + 2 * i, 3, "%02x", random[i]);
 	server->kill_token = token;
 
-	path = xasprintf("%s/token", server->run_directory);
+	path = server->token_path = xasprintf(
+	    "%s/token", server->run_directory);
 	unlink(path);
 	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd == -1 || write(fd, token, strlen(token)) == -1 ||
 	    fchown(fd, server->uid, server->gid) == -1)
 		fatal("%s", path);
 	close(fd);
-	free(path);
 }
 
 static void
@@ -759,13 +762,14 @@ open_all(struct server *server)
 
 	find_user(server);
 	open_listeners(server);
+	open_static(server);
 	server->run_directory = rundir_make(server->config->run_directory,
-	    server_name(server), server->uid, server->gid, &error);
+	    server_name(server), server->uid, server->gid,
+	    &server->made_directory, &error);
 	if (server->run_directory == NULL) {
 		log_warnx("%s", error);
 		_exit(EXIT_START);
 	}
-	open_static(server);
 	make_token(server);
 	open_workers(server);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK,
@@ -841,6 +845,22 @@ prepare(struct server *server)
 	event_add(server->request_event, NULL);
 }
 
+/* Nobody is left who needs it. As another user we may not remove it itself. */
+static void
+remove_run_directory(const struct server *server)
+{
+	const char *const files[] = {
+		server->pubsub_path,
+		server->connect_path,
+		server->token_path,
+	};
+
+	for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
+		if (files[i] != NULL)
+			unlink(files[i]);
+	rundir_remove(server->run_directory, server->made_directory);
+}
+
 int
 server_run(const struct config *config)
 {
@@ -854,6 +874,7 @@ server_run(const struct config *config)
 	event_base_dispatch(server.base);
 	listeners_stop(server.listeners);
 	kill_orphans();
+	remove_run_directory(&server);
 	log_info("stopped");
 	return server.status;
 }

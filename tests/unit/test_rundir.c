@@ -38,20 +38,24 @@ tear_down(void)
 static void
 assert_made(const char *path, const char *name)
 {
-	char *error,
-	    *made = rundir_make(path, name, geteuid(), getegid(), &error);
+	char *error, *done;
+	bool new, before = access(dir, F_OK) == 0;
 
+	done = rundir_make(path, name, geteuid(), getegid(), &new, &error);
 	ck_assert_ptr_null(error);
-	ck_assert_str_eq(made, dir);
-	free(made);
+	ck_assert_str_eq(done, dir);
+	ck_assert(new == !before);
+	free(done);
 }
 
 static void
 assert_refused(const char *path, uid_t uid, const char *part)
 {
-	char *error, *made = rundir_make(path, "x", uid, getegid(), &error);
+	char *error, *done;
+	bool new;
 
-	ck_assert_ptr_null(made);
+	done = rundir_make(path, "x", uid, getegid(), &new, &error);
+	ck_assert_ptr_null(done);
 	ck_assert_ptr_nonnull(error);
 	ck_assert_msg(
 	    strstr(error, part) != NULL && strstr(error, path) != NULL,
@@ -118,8 +122,10 @@ START_TEST(one_server_at_a_time)
 	ck_assert_int_ne(pid, -1);
 	if (pid == 0) {
 		char *error;
+		bool new;
 
-		if (rundir_make(dir, "x", geteuid(), getegid(), &error) == NULL)
+		if (rundir_make(dir, "x", geteuid(), getegid(), &new, &error) ==
+		    NULL)
 			_exit(1);
 		if (write(ready[1], "x", 1) != 1)
 			_exit(2);
@@ -233,6 +239,97 @@ START_TEST(too_long)
 }
 END_TEST
 
+/* ---- the end ---- */
+
+START_TEST(removed)
+{
+	set_up();
+	assert_made(dir, "x");
+	rundir_remove(dir, true);
+	ck_assert_int_eq(access(dir, F_OK), -1);
+	/* Its lock still holds the old file, which is nobody's now. */
+	assert_made(dir, "x");
+	rundir_remove(dir, false);
+	ck_assert_int_eq(access(dir, F_OK), 0);
+	assert_made(dir, "x");
+	tear_down();
+}
+END_TEST
+
+/* What another one has made there keeps the directory. */
+START_TEST(removed_but_not_what_is_in_it)
+{
+	char path[160];
+	FILE *file;
+
+	set_up();
+	assert_made(dir, "x");
+	snprintf(path, sizeof path, "%s/other", dir);
+	file = fopen(path, "w");
+	fclose(file);
+	rundir_remove(dir, true);
+	ck_assert_int_eq(access(path, F_OK), 0);
+	tear_down();
+}
+END_TEST
+
+/* Its end code: 0 it had the directory alone, 1 refused, else a failure. */
+static void
+be_a_server(void)
+{
+	char *error, *done, path[160];
+	bool new;
+	int fd;
+
+	done = rundir_make(dir, "x", geteuid(), getegid(), &new, &error);
+	if (done == NULL)
+		_exit(strstr(error, "another supervisor") != NULL ? 1 : 2);
+	snprintf(path, sizeof path, "%s/mine", dir);
+	fd = open(path, O_CREAT | O_EXCL | O_RDWR, 0600);
+	if (fd == -1)
+		_exit(3);
+	if (unlink(path) == -1)
+		_exit(4);
+	rundir_remove(dir, new);
+	_exit(0);
+}
+
+/* Many that come and go at once: never two at a time, never another error. */
+START_TEST(servers_come_and_go)
+{
+	unsigned alone = 0, refused = 0;
+
+	set_up();
+	for (int i = 0; i < 2000; i++) {
+		pid_t pid;
+		int status;
+
+		if (i >= 8) {
+			ck_assert_int_gt(wait(&status), 0);
+			ck_assert_msg(
+			    WIFEXITED(status) && WEXITSTATUS(status) <= 1,
+			    "status 0x%x", status);
+			if (WEXITSTATUS(status) == 0)
+				alone++;
+			else
+				refused++;
+		}
+		pid = fork();
+		ck_assert_int_ne(pid, -1);
+		if (pid == 0)
+			be_a_server();
+	}
+	while (wait(NULL) > 0)
+		;
+	ck_assert_uint_gt(alone, 0);
+	ck_assert_uint_gt(refused, 0);
+	/* Who did not make it has left it. */
+	if (access(dir, F_OK) == 0)
+		ck_assert_int_eq(rmdir(dir), 0);
+	tools_remove_directory(top);
+}
+END_TEST
+
 /* ---- sockets ---- */
 
 static int
@@ -304,4 +401,6 @@ END_TEST
 
 UNIT_MAIN("rundir", made, made_before, in_the_runtime_directory,
     one_server_at_a_time, a_refusal_leaves_nothing_open, a_foreign_owner,
-    no_directory, a_lock_that_is_a_link, too_long, listening, not_listening)
+    no_directory, a_lock_that_is_a_link, too_long, removed,
+    removed_but_not_what_is_in_it, servers_come_and_go, listening,
+    not_listening)
