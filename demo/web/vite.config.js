@@ -13,6 +13,7 @@ export default defineConfig({
     proxy: {
       "/socket": { target: demo, ws: true },
       "/bennu": demo,
+      "/api": demo,
     },
   },
 });

@@ -1,7 +1,8 @@
 // The cards of the page, in order. A new one is a file here and a line below.
 import Room from "./Room.jsx";
-import Ping from "./Ping.jsx";
 import Demo from "./Demo.jsx";
+import Superheroes from "./Superheroes.jsx";
+import Ping from "./Ping.jsx";
 import Wild from "./Wild.jsx";
 
-export const cards = [Room, Ping, Demo, Wild];
+export const cards = [Room, Demo, Superheroes, Ping, Wild];

@@ -3,6 +3,7 @@ import { memo, useLayoutEffect, useRef, useState } from "react";
 import { clock, count } from "../lib/format.js";
 import { clearFrames, frames } from "../lib/frames.js";
 import { useStore } from "../lib/store.js";
+import Toggle from "./Toggle.jsx";
 
 const ARROWS = { in: "↓", out: "↑", note: "·" };
 const NAMES = { in: "received", out: "sent", note: "note" };
@@ -65,18 +66,6 @@ function useFollow(content) {
     following.current = scrollHeight - scrollTop - clientHeight < 24;
   }
   return { ref: box, onScroll };
-}
-
-function Toggle({ pressed, onChange, children }) {
-  return (
-    <button
-      type="button"
-      aria-pressed={pressed}
-      onClick={() => onChange(!pressed)}
-    >
-      {children}
-    </button>
-  );
 }
 
 export default function FrameLog() {

@@ -1,4 +1,5 @@
 // kill -9 for one worker.
+import { nameOf } from "../lib/format.js";
 import { kill } from "../lib/kill.js";
 import { token } from "../lib/token.js";
 import { useStore } from "../lib/store.js";
@@ -11,7 +12,7 @@ export default function KillButton({ worker }) {
       type="button"
       className={armed ? "kill" : "kill is-unarmed"}
       onClick={() => kill(worker)}
-      aria-label={`kill -9 ${worker.role} ${worker.title}, pid ${worker.pid}`}
+      aria-label={`kill -9 ${worker.role} ${nameOf(worker)}, pid ${worker.pid}`}
       title={hint}
     >
       kill -9

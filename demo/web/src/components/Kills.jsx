@@ -1,12 +1,13 @@
 // The kills made on this page, newest first.
-import { clock } from "../lib/format.js";
+import { clock, nameOf } from "../lib/format.js";
 import { kills } from "../lib/kill.js";
 import { useStore } from "../lib/store.js";
 import Recovery from "./Recovery.jsx";
 
 const MEASURE =
   "From sending the kill to the first ok of the new process, which is asked " +
-  "every 5 ms; the kill request itself is part of it.";
+  "every 5 ms, or to what it pushes after its join; the kill request itself " +
+  "is part of it.";
 
 export default function Kills() {
   const entries = useStore(kills);
@@ -33,7 +34,10 @@ export default function Kills() {
           {entries.map((entry) => (
             <li key={entry.number}>
               <time>{clock(entry.at).slice(0, 8)}</time>
-              <span className="target">{entry.title}</span>
+              <span className="target">
+                {entry.role !== "channel" && `${entry.role} `}
+                {nameOf(entry)}
+              </span>
               <Recovery entry={entry} />
             </li>
           ))}

@@ -5,6 +5,12 @@ function socketText({ socketKept }) {
   return socketKept ? "socket stayed open" : "socket was opened again";
 }
 
+function heirText({ role }) {
+  return role === "endpoint"
+    ? "its next request starts another"
+    : "nothing took its place";
+}
+
 function resultText(entry) {
   switch (entry.state) {
     case "waiting":
@@ -14,7 +20,7 @@ function resultText(entry) {
     case "replaced":
       return `replaced within ${milliseconds(entry.ms)}, ${socketText(entry)}`;
     case "gone":
-      return `gone, nothing took its place, ${socketText(entry)}`;
+      return `gone, ${heirText(entry)}, ${socketText(entry)}`;
     case "lost":
       return "no answer for 20 s";
     default:
@@ -44,7 +50,9 @@ function pidText({ formerPid, pid }) {
 function detailText(entry) {
   const details = [pidText(entry)];
   if (entry.state === "recovered") {
-    details.push(entry.joinKept ? "same join" : "rejoined");
+    if (entry.joinKept !== undefined) {
+      details.push(entry.joinKept ? "same join" : "rejoined");
+    }
     details.push(`request ${milliseconds(entry.requestMs)}`);
   }
   return details.join(", ");

@@ -1,5 +1,7 @@
 // The process tree as `ps --forest` shows it, with a kill button per worker.
 import { useEffect, useRef } from "react";
+import { nameOf } from "../lib/format.js";
+import { canKill } from "../lib/kill.js";
 import { useStore } from "../lib/store.js";
 import { tree } from "../lib/tree.js";
 import KillButton from "./KillButton.jsx";
@@ -42,16 +44,13 @@ function Line({ node, guides, own, mine }) {
     dead ? "is-dead" : node.bornAt > 0 ? "is-new" : "",
     mine ? "is-mine" : "",
   ];
-  const title = node.title.startsWith(node.role)
-    ? node.title.slice(node.role.length).trim()
-    : node.title;
   return (
     <tr className={classes.join(" ")} data-own={mine && !own && !dead}>
       <th scope="row">
         <div className="branch">
           <Guides guides={guides} />
           <span className="what" title={`${node.id}: ${node.title}`}>
-            <span className="role">{node.role}</span> {title}
+            <span className="role">{node.role}</span> {nameOf(node)}
           </span>
           {node.formerPid !== undefined && <del>{node.formerPid}</del>}
           {mine && !own && <span className="tag">this page</span>}
@@ -63,7 +62,7 @@ function Line({ node, guides, own, mine }) {
         {dead ? (
           <span className="gone">gone</span>
         ) : (
-          guides.length > 0 && <KillButton worker={node} />
+          canKill(node) && <KillButton worker={node} />
         )}
       </td>
     </tr>
@@ -104,7 +103,7 @@ function useOwnInView(transport, known) {
     const line = box.current?.querySelector("[data-own=true]");
     if (!line) return;
     const { scrollTop, clientHeight } = box.current;
-    const below = line.offsetTop + 5 * line.offsetHeight;
+    const below = line.offsetTop + 6 * line.offsetHeight;
     if (below > scrollTop + clientHeight) {
       box.current.scrollTop = below - clientHeight;
     }

@@ -3,8 +3,9 @@ import { useEffect, useRef, useState, useSyncExternalStore } from "react";
 import { frames } from "./frames.js";
 import { socket } from "./socket.js";
 
-// topic -> { channel, probe } of what this page has joined. The probe is an
-// event that its channel answers with ok, by which a kill is measured.
+// topic -> { channel, probe, greeting } of what this page has joined. By one
+// of the two a kill is measured: the probe is an event that its channel answers
+// with ok, the greeting one that it pushes after each join.
 export const members = new Map();
 
 // A channel of the official client tells nobody about its state; it changes
@@ -21,7 +22,8 @@ export function useChannelState(channel) {
 
 // Joins the topic for as long as the card is there; a new attempt joins the
 // same topic again. `on` maps events to functions; onJoin runs after each
-// join, also those that the client makes by itself.
+// join, also those that the client makes by itself, onError whenever the
+// channel is lost.
 export function useChannel(topic, options, attempt = 0) {
   const [channel, setChannel] = useState(null);
   const latest = useRef(options);
@@ -30,11 +32,15 @@ export function useChannel(topic, options, attempt = 0) {
   useEffect(() => {
     if (topic === null) return undefined;
     const joining = socket.channel(topic, () => latest.current.params ?? {});
-    const member = { channel: joining, probe: options.probe };
+    const { probe, greeting } = options;
+    const member = { channel: joining, probe, greeting };
     members.set(topic, member);
     for (const event of Object.keys(options.on ?? {})) {
-      joining.on(event, (payload) => latest.current.on[event](payload));
+      joining.on(event, (payload) =>
+        latest.current.on[event](payload, joining)
+      );
     }
+    joining.onError(() => latest.current.onError?.());
     joining
       .join()
       .receive("ok", (reply) => latest.current.onJoin?.(joining, reply))

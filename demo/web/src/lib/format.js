@@ -26,6 +26,12 @@ export function count(number, noun) {
   return `${number} ${noun}${number === 1 ? "" : "s"}`;
 }
 
+// What a worker is called besides its role: a topic, an address, else its
+// number.
+export function nameOf({ id, role, title }) {
+  return title || id.slice(role.length + 1);
+}
+
 export function sleep(ms) {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }

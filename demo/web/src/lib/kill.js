@@ -12,11 +12,20 @@ const PATIENCE_MS = 20000;
 const GONE_MS = 2000;
 const KEPT = 50;
 
+const ROLES = ["pubsub", "connect", "transport", "endpoint", "channel"];
+const ENDPOINT_PROBE = "/api/superheroes";
+
 // Newest first: { number, at, id, title, formerPid, state, ... } with state
 // waiting, recovered, replaced, gone, lost or failed.
 export const kills = createStore([]);
 
 let number = 0;
+
+// The server kills no others: a task goes with its channel, and the supervisor
+// is for the terminal.
+export function canKill({ role }) {
+  return ROLES.includes(role);
+}
 
 function begin(worker) {
   const entry = {
@@ -64,7 +73,7 @@ function witness(worker) {
   }
   if (findOwnWorker(worker.title)?.id !== worker.id) return undefined;
   const member = members.get(worker.title);
-  return member?.probe ? member : undefined;
+  return member?.probe || member?.greeting ? member : undefined;
 }
 
 // Asks every 5 ms, whenever the channel can be asked. Only an ok counts: the
@@ -80,6 +89,47 @@ async function untilAnswered({ channel, probe }, deadline) {
     await sleep(PROBE_MS);
   }
   return answered;
+}
+
+// Waits for what the channel pushes by itself when it was joined again.
+async function untilGreeted({ channel, greeting }, deadline) {
+  let greeted = null;
+  const binding = channel.on(greeting, () => {
+    greeted ??= performance.now();
+  });
+  while (greeted === null && performance.now() < deadline) {
+    await sleep(PROBE_MS);
+  }
+  channel.off(greeting, binding);
+  return greeted;
+}
+
+async function isServed() {
+  try {
+    const response = await fetch(ENDPOINT_PROBE, { cache: "no-store" });
+    await response.arrayBuffer(); // or the connection is not free again
+    return response.ok;
+  } catch {
+    return false;
+  }
+}
+
+// An endpoint comes back with the next request over its connection. Which one
+// the browser takes is its own affair: the tree says whether it was that one.
+async function untilServed({ id, pid }, deadline) {
+  let missing = null;
+  while (performance.now() < deadline) {
+    const served = await isServed();
+    const answered = performance.now();
+    await refreshTree();
+    const now = findWorker(id);
+    if (served && now && now.pid !== pid) return { answered, pid: now.pid };
+    if (now) missing = null;
+    else missing ??= performance.now();
+    if (missing !== null && performance.now() - missing > GONE_MS) return null;
+    await sleep(PROBE_MS);
+  }
+  return undefined;
 }
 
 // For workers that do not talk to this page: is there another pid?
@@ -99,7 +149,8 @@ async function untilReplaced({ id, pid }, deadline) {
 
 async function measureByChannel(member, worker, before) {
   const requestMs = performance.now() - before.time;
-  const answered = await untilAnswered(member, before.time + PATIENCE_MS);
+  const until = member.probe ? untilAnswered : untilGreeted;
+  const answered = await until(member, before.time + PATIENCE_MS);
   if (answered === null) return { state: "lost" };
   const result = {
     state: "recovered",
@@ -115,6 +166,17 @@ async function measureByChannel(member, worker, before) {
   return { ...result, pid };
 }
 
+async function measureByRequest(worker, before) {
+  const requestMs = performance.now() - before.time;
+  const served = await untilServed(worker, before.time + PATIENCE_MS);
+  const socketKept = connection.get().opens === before.opens;
+  if (served === undefined) return { state: "lost" };
+  if (served === null) return { state: "gone", socketKept };
+  const { answered, pid } = served;
+  const ms = answered - before.time;
+  return { state: "recovered", ms, requestMs, socketKept, pid };
+}
+
 async function measureByTree(worker, before) {
   const pid = await untilReplaced(worker, before.time + PATIENCE_MS);
   const ms = performance.now() - before.time;
@@ -122,6 +184,12 @@ async function measureByTree(worker, before) {
   if (pid === undefined) return { state: "lost" };
   if (pid === null) return { state: "gone", socketKept };
   return { state: "replaced", pid, ms, socketKept };
+}
+
+function measure(member, worker, before) {
+  if (member) return measureByChannel(member, worker, before);
+  if (worker.role === "endpoint") return measureByRequest(worker, before);
+  return measureByTree(worker, before);
 }
 
 export async function kill(worker) {
@@ -146,10 +214,5 @@ export async function kill(worker) {
     finish(which, { state: "failed", error: "the request had no answer" });
     return;
   }
-  finish(
-    which,
-    member
-      ? await measureByChannel(member, worker, before)
-      : await measureByTree(worker, before)
-  );
+  finish(which, await measure(member, worker, before));
 }

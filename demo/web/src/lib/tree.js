@@ -23,6 +23,11 @@ export const tree = createStore({
 let timer = null;
 let polling = null;
 
+// The tasks of a channel share their id.
+function keyOf({ role, id, pid }) {
+  return role === "task" ? `${id} ${pid}` : id;
+}
+
 function bury(node, time) {
   return {
     ...node,
@@ -32,13 +37,13 @@ function bury(node, time) {
 }
 
 function mergeChildren(before, children, time) {
-  const fresh = new Map(children.map((child) => [child.id, child]));
+  const fresh = new Map(children.map((child) => [keyOf(child), child]));
   const merged = [];
   for (const old of before?.children ?? []) {
-    const now = fresh.get(old.id);
+    const now = fresh.get(keyOf(old));
     if (now) {
       merged.push(merge(old, now, time));
-      fresh.delete(old.id);
+      fresh.delete(keyOf(old));
     } else {
       const ghost = bury(old, time);
       if (time - ghost.diedAt < GHOST_MS) merged.push(ghost);
@@ -80,7 +85,8 @@ function findTransport({ root, transport }) {
 
 function findChannel(state, topic) {
   return findTransport(state)?.children.find(
-    ({ title, diedAt }) => title === topic && diedAt === undefined
+    ({ role, title, diedAt }) =>
+      role === "channel" && title === topic && diedAt === undefined
   );
 }
 
@@ -89,7 +95,7 @@ function accept(state, { supervisor, more }, time) {
   const root = state.root === null ? settle(merged) : merged;
   const next = { ...state, status: "live", root, more };
   for (const child of findTransport(next)?.children ?? []) {
-    if (child.diedAt === undefined) {
+    if (child.role === "channel" && child.diedAt === undefined) {
       next.seen = note(next.seen, child.title, child.pid);
     }
   }
