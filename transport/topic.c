@@ -481,9 +481,9 @@ topic_check_hung(struct transport *t)
 {
 	long long now = monotonic_ms(), next = -1, due;
 	const char *what = "";
-	struct topic *topic;
+	struct topic *topic, *next_topic;
 
-	LIST_FOREACH (topic, &t->all_topics, of_all) {
+	LIST_FOREACH_SAFE (topic, &t->all_topics, of_all, next_topic) {
 		if (topic->full_since != 0 && transport_is_full(t))
 			topic->full_since = now;
 		due = due_of(topic, &what);
@@ -498,6 +498,10 @@ topic_check_hung(struct transport *t)
 		topic->rejoin_by = topic->end_by = 0;
 		if (topic->full_since != 0)
 			topic->full_since = now;
+		/* What was left and joined anew is not started again: what
+		 * waits for it could hang as well, and nobody looks then. */
+		if (topic->leaving && !topic->listed)
+			supervisor_terminate_child(t->channels, topic->child);
 		child_kill(topic->child);
 	}
 	return next == -1 ? -1 : next - now;
