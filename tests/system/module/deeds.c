@@ -80,7 +80,32 @@ deed_reply_twice(struct bennu_socket *socket, const cJSON *what)
 	bennu_reply(socket, "ok", bennu_empty());
 }
 
+/* Text that is none, where the client or others would read it. */
+static void
+deed_bad_text(struct bennu_socket *socket, const cJSON *what)
+{
+	static const char bad[] = "\xff";
+	const char *where = member_text(what, "where", "event");
+
+	if (strcmp(where, "topic") == 0)
+		bennu_broadcast_to(socket, bad, "evil", bennu_empty());
+	else if (strcmp(where, "push") == 0)
+		bennu_push(socket, bad, bennu_empty());
+	else
+		bennu_broadcast(socket, bad, bennu_empty());
+}
+
 /* ---- to use too much ---- */
+
+/* And never frees one. */
+static void
+deed_keep_many(struct bennu_socket *socket, const cJSON *what)
+{
+	int n = (int)member_number(what, "n", 1);
+
+	for (int i = 0; i < n; i++)
+		bennu_keep(socket);
+}
 
 /* Until there is no more; then as a program that does not check. */
 static void
@@ -175,6 +200,8 @@ static const struct deed honest_deeds[] = {
 	{ "bad_json", deed_bad_json },
 	{ "push", deed_push },
 	{ "reply_twice", deed_reply_twice },
+	{ "bad_text", deed_bad_text },
+	{ "keep_many", deed_keep_many },
 	{ "eat_memory", deed_eat_memory },
 	{ "eat_descriptors", deed_eat_descriptors },
 	{ "loop", deed_loop },

@@ -240,6 +240,18 @@ deed_bad_stop(struct bennu_socket *socket, const cJSON *what)
 	wait_for_the_end();
 }
 
+/* It says that it stops, and stays. */
+static void
+deed_stop_and_stay(struct bennu_socket *socket, const cJSON *what)
+{
+	struct bytes body = { 0 };
+
+	put_u32(&body, BENNU_NORMAL);
+	put_string(&body, "");
+	write_envelope(ENVELOPE_STOP, &body);
+	wait_for_the_end();
+}
+
 /* ---- descriptors ---- */
 
 static void
@@ -420,6 +432,7 @@ const struct deed hostile_deeds[] = {
 	{ "forget_nothing", deed_forget_nothing },
 	{ "from_transport", deed_from_transport },
 	{ "bad_stop", deed_bad_stop },
+	{ "stop_and_stay", deed_stop_and_stay },
 	{ "no_memfd", deed_no_memfd },
 	{ "unsealed_memfd", deed_unsealed_memfd },
 	{ "short_memfd", deed_short_memfd },
