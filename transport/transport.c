@@ -36,6 +36,7 @@ static char read_buffer[64 * 1024];
 
 static void transport_end(struct transport *, enum bennu_reason);
 static void watch_message(struct transport *);
+static void check_deadline(struct transport *);
 
 /* ---- reading ---- */
 
@@ -61,8 +62,11 @@ transport_resume(struct transport *t, unsigned why)
 	t->paused &= ~why;
 	if (t->paused != 0)
 		return;
-	/* It was we who did not read: the client is not idle. */
+	/* It was we who did not read: the client's time begins now. */
 	t->received = monotonic_ms();
+	if (t->message_since != 0)
+		t->message_since = t->received;
+	check_deadline(t);
 	if (t->websocket != NULL)
 		websocket_resume(t->websocket);
 	event_add(&t->readable, NULL);
@@ -375,6 +379,16 @@ watch_message(struct transport *t)
 	}
 }
 
+/* What it is that must happen in time, and how much time there is left. */
+static void
+check_deadline(struct transport *t)
+{
+	if (t->mode == MODE_HTTP)
+		check_request(t);
+	else if (t->mode == MODE_WEBSOCKET)
+		check_websocket(t);
+}
+
 static void
 on_deadline(int fd, short what, void *arg)
 {
@@ -384,10 +398,8 @@ on_deadline(int fd, short what, void *arg)
 	(void)what;
 	switch (t->mode) {
 	case MODE_HTTP:
-		check_request(t);
-		break;
 	case MODE_WEBSOCKET:
-		check_websocket(t);
+		check_deadline(t);
 		break;
 	case MODE_CLOSING:
 	case MODE_LINGER:
