@@ -23,9 +23,9 @@
 
 /* A worker that takes another one's place waits with broadcasts until the
  * transports have told it what they want. */
-#define SETTLE     100  /* ms since the last one said hello */
-#define SETTLE_MAX 2000 /* ms in all */
-#define LET_GO_MAX 1024 /* connections that are remembered as let go */
+#define SETTLE     50    /* ms since the last one said hello */
+#define SETTLE_MAX 2000  /* ms in all */
+#define LET_GO_MAX 65536 /* connections remembered as let go */
 
 /* One connection on one topic: in a list of the topic, in a tree of the peer.
  */
@@ -65,9 +65,9 @@ struct pubsub {
 	struct mailbox *supervisor;
 	struct topics topics;
 	TAILQ_HEAD(, peer) peers;
-	struct event *settle_event;  /* pending: not settled yet */
-	long long settle_by;         /* monotonic ms */
-	uint64_t let_go[LET_GO_MAX]; /* connections: a ring, 0 is none */
+	struct event *settle_event; /* pending: not settled yet */
+	long long settle_by;        /* monotonic ms */
+	uint64_t *let_go;           /* connections: a ring, 0 is none */
 	size_t nlet_go;
 };
 
@@ -213,6 +213,8 @@ let_go(struct peer *peer)
 {
 	struct pubsub *pubsub = peer->pubsub;
 
+	if (pubsub->let_go == NULL)
+		pubsub->let_go = xcalloc(LET_GO_MAX, sizeof *pubsub->let_go);
 	pubsub->let_go[pubsub->nlet_go++ % LET_GO_MAX] = peer->connection;
 	peer_free(peer);
 }
@@ -223,7 +225,7 @@ hello(struct peer *peer, uint64_t connection)
 	struct pubsub *pubsub = peer->pubsub;
 
 	peer->connection = connection;
-	for (size_t i = 0; i < LET_GO_MAX; i++)
+	for (size_t i = 0; i < pubsub->nlet_go && i < LET_GO_MAX; i++)
 		if (pubsub->let_go[i] == connection && connection != 0) {
 			pubsub->let_go[i] = 0;
 			mailbox_send(peer->mailbox, ENVELOPE_PS_OVERRUN, NULL);
