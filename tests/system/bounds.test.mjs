@@ -257,22 +257,27 @@ test('text that is no UTF-8 in a push does not close its client', async (t) => {
 
 // ---- the run directory ----
 
+const ownDirectory = (t) => {
+  const directory = temporary();
+  t.after(() => fs.rmSync(directory, { recursive: true, force: true }));
+  return directory;
+};
+
 const everything = {
   endpoint: { tree: 'true' },
   socket: { module: 'connect.so:user_socket' },
 };
 
-test('an orderly end leaves no run directory', async () => {
-  const directory = temporary();
+test('an orderly end leaves no run directory', async (t) => {
+  const directory = ownDirectory(t);
   const server = await new Server({ directory, ...everything }).ready();
   assert.deepEqual(fs.readdirSync(server.run).sort(), ['connect.sock', 'lock', 'pubsub-1.sock', 'token']);
   await server.stop();
   assert.deepEqual(fs.readdirSync(directory), ['bennu.conf']);
-  fs.rmSync(directory, { recursive: true });
 });
 
-test('a run directory that was there stays, empty; also behind one that was killed', async () => {
-  const directory = temporary();
+test('a run directory that was there stays, empty; also behind one that was killed', async (t) => {
+  const directory = ownDirectory(t);
   const run = path.join(directory, 'run');
   const killed = await new Server({ directory, ...everything }).ready();
   await killed.kill();
@@ -281,11 +286,10 @@ test('a run directory that was there stays, empty; also behind one that was kill
   const server = await new Server({ directory, ...everything }).ready();
   await server.stop();
   assert.deepEqual(fs.readdirSync(run), []);
-  fs.rmSync(directory, { recursive: true });
 });
 
-test('one server after the other in the same directory, without a pause', async () => {
-  const directory = temporary();
+test('one server after the other in the same directory, without a pause', async (t) => {
+  const directory = ownDirectory(t);
   for (let i = 0; i < 10; i++) {
     const server = await new Server({ directory }).ready();
     const next = new Server({ directory });
@@ -294,5 +298,4 @@ test('one server after the other in the same directory, without a pause', async 
     await server.stop();
   }
   assert.ok(!fs.existsSync(path.join(directory, 'run')));
-  fs.rmSync(directory, { recursive: true });
 });
