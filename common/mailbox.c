@@ -22,6 +22,7 @@
 
 #include "common/log.h"
 #include "common/mailbox.h"
+#include "common/process.h"
 #include "common/xmalloc.h"
 
 #define BODY_IN_MEMFD 0x80000000U
@@ -75,6 +76,25 @@ int
 mailbox_pair(int fds[2])
 {
 	return socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds);
+}
+
+pid_t
+mailbox_fork(struct process_spec *spec, size_t place, int *fd)
+{
+	int fds[2], saved;
+	pid_t pid;
+
+	if (mailbox_pair(fds) == -1)
+		return -1;
+	spec->fds[place] = fds[1];
+	pid = process_fork(spec);
+	saved = errno;
+	close(fds[1]);
+	if (pid == -1)
+		close(fds[0]);
+	*fd = fds[0];
+	errno = saved;
+	return pid;
 }
 
 struct mailbox *

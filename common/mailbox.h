@@ -13,6 +13,7 @@
 #ifndef MAILBOX_H
 #define MAILBOX_H
 
+#include <sys/types.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -22,6 +23,7 @@
 
 struct event_base;
 struct mailbox;
+struct process_spec;
 
 /*
  * The envelope is lent until the callback returns; NULL once when the other end
@@ -32,6 +34,12 @@ typedef void (*mailbox_cb)(struct mailbox *, struct envelope *, void *);
 
 /* socketpair(2) for a parent and its child-to-be, ready for both; -1, errno. */
 int mailbox_pair(int fds[2]);
+
+/*
+ * Forks a process with the other end of a new mailbox at fds[place] of its
+ * spec, and sets *fd to this end. Returns the pid; -1 with errno.
+ */
+pid_t mailbox_fork(struct process_spec *, size_t place, int *fd);
 
 struct mailbox *mailbox_new(int fd, mailbox_cb, void *); /* takes fd */
 void mailbox_attach(struct mailbox *, struct event_base *);

@@ -119,24 +119,16 @@ worker_fork(struct child *child, void *arg)
 {
 	struct worker *worker = arg;
 	struct process_spec spec = worker->spec;
-	int fds[2], saved;
 	pid_t pid;
+	int fd;
 
-	if (mailbox_pair(fds) == -1)
-		return -1;
 	/* PUBSUB_FD_LISTEN and _MAILBOX, and those of the connector. */
 	spec.fds[0] = worker->listen_fd;
-	spec.fds[1] = fds[1];
 	spec.nfds = 2;
-	pid = process_fork(&spec);
-	saved = errno;
-	close(fds[1]);
-	if (pid == -1) {
-		close(fds[0]);
-		errno = saved;
+	pid = mailbox_fork(&spec, 1, &fd);
+	if (pid == -1)
 		return -1;
-	}
-	worker->mailbox = mailbox_new(fds[0], on_worker_envelope, child);
+	worker->mailbox = mailbox_new(fd, on_worker_envelope, child);
 	mailbox_attach(worker->mailbox, worker->server->base);
 	return pid;
 }

@@ -4,7 +4,6 @@
 #include <sys/mman.h>
 
 #include <assert.h>
-#include <errno.h>
 #include <event2/event.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -372,21 +371,12 @@ endpoint_fork(struct child *child, void *arg)
 		.nfds = ENDPOINT_NFDS,
 		.dumpable = true,
 	};
-	int fds[2], saved;
-	pid_t pid;
+	int fd;
+	pid_t pid = mailbox_fork(&spec, ENDPOINT_FD_MAILBOX - PROCESS_FD, &fd);
 
-	if (mailbox_pair(fds) == -1)
+	if (pid == -1)
 		return -1;
-	spec.fds[0] = fds[1];
-	pid = process_fork(&spec);
-	saved = errno;
-	close(fds[1]);
-	if (pid == -1) {
-		close(fds[0]);
-		errno = saved;
-		return -1;
-	}
-	endpoint->mailbox = mailbox_new(fds[0], on_envelope, endpoint);
+	endpoint->mailbox = mailbox_new(fd, on_envelope, endpoint);
 	mailbox_attach(endpoint->mailbox, t->base);
 	endpoint->mute = endpoint->dead = false;
 	return pid;

@@ -3,7 +3,6 @@
  * ARCHITECTURE.md's "a transparent restart, exactly".
  */
 #include <assert.h>
-#include <errno.h>
 #include <event2/event.h>
 #include <signal.h>
 #include <stdio.h>
@@ -64,23 +63,14 @@ topic_fork(struct child *child, void *arg)
 		.nfds = CHANNEL_NFDS,
 		.dumpable = true,
 	};
-	int fds[2], saved;
-	pid_t pid;
+	int fd;
+	pid_t pid = mailbox_fork(&spec, CHANNEL_FD_MAILBOX - PROCESS_FD, &fd);
 
-	if (mailbox_pair(fds) == -1)
+	if (pid == -1)
 		return -1;
-	spec.fds[0] = fds[1];
-	pid = process_fork(&spec);
-	saved = errno;
-	close(fds[1]);
-	if (pid == -1) {
-		close(fds[0]);
-		errno = saved;
-		return -1;
-	}
 	topic->child = child;
 	topic->dead = false;
-	topic->mailbox = mailbox_new(fds[0], topic_on_envelope, topic);
+	topic->mailbox = mailbox_new(fd, topic_on_envelope, topic);
 	mailbox_attach(topic->mailbox, topic->transport->base);
 	if (topic->state == TOPIC_REJOINING) {
 		topic->rejoin_by = monotonic_ms() +
