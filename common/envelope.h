@@ -52,7 +52,8 @@ enum envelope_type {
 				    name, value: headers; body */
 
 	/* transport -> pubsub; a subscription belongs to the connection */
-	ENVELOPE_PS_HELLO = 200, /* u64 connection */
+	ENVELOPE_PS_HELLO =
+	    200, /* u64 connection: behind what it wants at first */
 	ENVELOPE_PS_SUBSCRIBE,   /* topic; confirmed */
 	ENVELOPE_PS_UNSUBSCRIBE, /* topic; confirmed */
 	ENVELOPE_PS_PUBLISH,     /* u64 number, topic, event, u32 kind, payload:

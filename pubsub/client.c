@@ -145,8 +145,6 @@ renew(struct pubsub_client *client)
 	struct request *request;
 	struct publish *publish;
 
-	envelope_put_u64(&writer, client->connection);
-	mailbox_send(client->mailbox, ENVELOPE_PS_HELLO, &writer);
 	RB_FOREACH (topic, topics, &client->topics) {
 		if (STAILQ_EMPTY(&topic->requests) && topic->wanted > 0) {
 			request = xcalloc(1, sizeof *request);
@@ -157,6 +155,9 @@ renew(struct pubsub_client *client)
 		STAILQ_FOREACH (request, &topic->requests, entry)
 			send_request(client, topic, request->subscribe);
 	}
+	/* Says that the worker knows all that we want. */
+	envelope_put_u64(&writer, client->connection);
+	mailbox_send(client->mailbox, ENVELOPE_PS_HELLO, &writer);
 	STAILQ_FOREACH (publish, &client->publishes, entry)
 		send_publish(client, publish);
 }

@@ -20,10 +20,11 @@
 #include "common/tree.h"
 #include "common/xmalloc.h"
 #include "pubsub/pubsub.h"
+#include "pubsub/roster.h"
 
 /* A worker that takes another one's place waits with broadcasts until the
  * transports have told it what they want. */
-#define SETTLE     50    /* ms since the last one said hello */
+#define SETTLE     500   /* ms since the last one said hello */
 #define SETTLE_MAX 2000  /* ms in all */
 #define LET_GO_MAX 65536 /* connections remembered as let go */
 
@@ -50,6 +51,7 @@ struct peer {
 	struct pubsub *pubsub;
 	struct mailbox *mailbox;
 	uint64_t connection; /* 0 until it has said hello */
+	size_t place;        /* in the roster */
 	size_t largest;      /* broadcast that may wait for it */
 	struct subscription_tree topics;
 	struct envelope_writer held; /* a publish that came while settling */
@@ -67,7 +69,8 @@ struct pubsub {
 	TAILQ_HEAD(, peer) peers;
 	struct event *settle_event; /* pending: not settled yet */
 	long long settle_by;        /* monotonic ms */
-	uint64_t *let_go;           /* connections: a ring, 0 is none */
+	struct roster roster;
+	uint64_t *let_go; /* connections: a ring, 0 is none */
 	size_t nlet_go;
 };
 
@@ -144,6 +147,7 @@ peer_free(struct peer *peer)
 	while ((sub = RB_ROOT(&peer->topics)) != NULL)
 		subscription_free(pubsub, sub);
 	envelope_writer_free(&peer->held);
+	roster_remove(&pubsub->roster, peer->place);
 	TAILQ_REMOVE(&pubsub->peers, peer, entry);
 	mailbox_free(peer->mailbox);
 	free(peer);
@@ -225,6 +229,8 @@ hello(struct peer *peer, uint64_t connection)
 	struct pubsub *pubsub = peer->pubsub;
 
 	peer->connection = connection;
+	if (peer->place == ROSTER_NONE && connection != 0)
+		peer->place = roster_add(&pubsub->roster, connection);
 	for (size_t i = 0; i < pubsub->nlet_go && i < LET_GO_MAX; i++)
 		if (pubsub->let_go[i] == connection && connection != 0) {
 			pubsub->let_go[i] = 0;
@@ -303,6 +309,8 @@ settle_later(struct pubsub *pubsub)
 
 	if (left > SETTLE)
 		left = SETTLE;
+	if (pubsub->roster.nmissing == 0)
+		left = 0;
 	if (left > 0)
 		tv.tv_usec = left * 1000;
 	event_add(pubsub->settle_event, &tv);
@@ -409,6 +417,7 @@ peer_new(struct pubsub *pubsub, int fd)
 	struct peer *peer = xcalloc(1, sizeof *peer);
 
 	peer->pubsub = pubsub;
+	peer->place = ROSTER_NONE;
 	RB_INIT(&peer->topics);
 	TAILQ_INSERT_TAIL(&pubsub->peers, peer, entry);
 	peer->mailbox = mailbox_new(fd, on_envelope, peer);
@@ -496,7 +505,10 @@ pubsub_run(void *arg)
 	pubsub.retry_event = event_new(pubsub.base, -1, 0, on_retry, &pubsub);
 	pubsub.settle_event = event_new(
 	    pubsub.base, -1, 0, on_settled, &pubsub);
-	if (pubsub.start->restarted) {
+	if (pubsub.start->roster != NULL)
+		roster_open(&pubsub.roster, pubsub.start->roster,
+		    pubsub.start->roster_max);
+	if (pubsub.roster.nmissing > 0) {
 		pubsub.settle_by = monotonic_ms() + SETTLE_MAX;
 		settle_later(&pubsub);
 	}

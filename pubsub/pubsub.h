@@ -10,7 +10,8 @@
 #ifndef PUBSUB_H
 #define PUBSUB_H
 
-#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 #include "common/process.h"
 
@@ -22,7 +23,10 @@
 struct pubsub_start {
 	unsigned number;    /* "pubsub 1" */
 	size_t backlog_max; /* bytes that may wait for one transport */
-	bool restarted;     /* transports are there that another one served */
+	/* Whom its predecessor served, and it serves: roster.h. NULL: it waits
+	 * for nobody. */
+	uint64_t *roster;
+	size_t roster_max;
 };
 
 /* arg: struct pubsub_start. For process_fork. */

@@ -34,6 +34,7 @@
 #include "common/supervise.h"
 #include "common/xmalloc.h"
 #include "pubsub/pubsub.h"
+#include "pubsub/roster.h"
 #include "supervisor/connections.h"
 #include "supervisor/limits.h"
 #include "supervisor/listener.h"
@@ -82,6 +83,7 @@ struct server {
 	int requests[2]; /* ours, and the one that transports inherit */
 	struct event *request_event;
 	char *pubsub_path;
+	uint64_t *roster;   /* of pubsub; of max_connections */
 	char *connect_path; /* NULL: no socket has a connect */
 	struct worker *workers;
 	unsigned nworkers;
@@ -118,6 +120,7 @@ static pid_t
 worker_fork(struct child *child, void *arg)
 {
 	struct worker *worker = arg;
+	const struct server *server = worker->server;
 	struct process_spec spec = worker->spec;
 	pid_t pid;
 	int fd;
@@ -125,7 +128,10 @@ worker_fork(struct child *child, void *arg)
 	/* PUBSUB_FD_LISTEN and _MAILBOX, and those of the connector. */
 	spec.fds[0] = worker->listen_fd;
 	spec.nfds = 2;
+	roster_inherit(server->roster, server->config->max_connections,
+	    worker->kill == REQUEST_KILL_PUBSUB);
 	pid = mailbox_fork(&spec, 1, &fd);
+	roster_inherit(server->roster, server->config->max_connections, false);
 	if (pid == -1)
 		return -1;
 	worker->mailbox = mailbox_new(fd, on_worker_envelope, child);
@@ -142,8 +148,6 @@ on_worker_died(struct supervisor *sup, struct child *child,
 	(void)sup;
 	(void)obituary;
 	(void)arg;
-	if (worker->kill == REQUEST_KILL_PUBSUB)
-		worker->start.pubsub.restarted = true;
 	mailbox_free(worker->mailbox);
 	worker->mailbox = NULL;
 }
@@ -177,6 +181,9 @@ add_pubsub(struct server *server, unsigned number)
 {
 	struct worker *worker;
 
+	server->roster = roster_map(server->config->max_connections);
+	if (server->roster == NULL)
+		fatal("the roster of pubsub");
 	server->pubsub_path = xasprintf(
 	    "%s/pubsub-%u.sock", server->run_directory, number);
 	worker = add_worker(server, "pubsub", number,
@@ -188,6 +195,8 @@ add_pubsub(struct server *server, unsigned number)
 		.number = number,
 		/* Far above a client's own bound: see pubsub.c. */
 		.backlog_max = server->config->backlog_max * 8,
+		.roster = server->roster,
+		.roster_max = server->config->max_connections,
 	};
 }
 
