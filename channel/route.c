@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "channel/route.h"
+#include "common/hex.h"
 #include "common/xmalloc.h"
 
 struct segment {
@@ -26,18 +27,6 @@ next_segment(const char **path, struct segment *segment)
 	return segment->size > 0;
 }
 
-static int
-hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 /* The byte at *at, which moves behind it; -1: no proper escape. */
 static int
 decode_byte(const char **at, const char *end)
@@ -51,8 +40,8 @@ decode_byte(const char **at, const char *end)
 	}
 	if (end - s < 3)
 		return -1;
-	high = hex_value(s[1]);
-	low = hex_value(s[2]);
+	high = hex_digit(s[1]);
+	low = hex_digit(s[2]);
 	if (high == -1 || low == -1)
 		return -1;
 	*at = s + 3;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/hex.h"
 #include "common/json.h"
 #include "common/xmalloc.h"
 
@@ -160,18 +161,6 @@ scan_utf8(const char *p, const char *end)
 		if ((s[i] & 0xc0) != 0x80)
 			return NULL;
 	return p + size;
-}
-
-static inline int
-hex_digit(char c)
-{
-	if (is_digit(c))
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
 }
 
 /* A UTF-16 unit from "uXXXX"; -1 when it is none. */

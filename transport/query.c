@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/hex.h"
 #include "common/json.h"
 #include "common/message.h"
 #include "common/xmalloc.h"
@@ -138,20 +139,6 @@ query_assign(struct query *query, struct text name, struct text value)
 	param_become(param, PARAM_TEXT);
 	param->text = value;
 	return true;
-}
-
-static int
-hex_digit(char c)
-{
-	static const char digits[] = "0123456789abcdef";
-	const char *digit;
-
-	if (c == '\0')
-		return -1;
-	if (c >= 'A' && c <= 'F')
-		c += 'a' - 'A';
-	digit = strchr(digits, c);
-	return digit == NULL ? -1 : digit - digits;
 }
 
 /* A byte behind a %; -1 when it is none. */

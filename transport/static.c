@@ -12,6 +12,7 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "common/hex.h"
 #include "common/xmalloc.h"
 #include "transport/static.h"
 
@@ -42,18 +43,6 @@ static const struct {
 	{ ".wasm", "application/wasm" },
 };
 
-static int
-hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 /* Percent-decodes; -1 for a bad escape or one of NUL. */
 static int
 path_decode(const char *in, char *out)
@@ -65,8 +54,8 @@ path_decode(const char *in, char *out)
 			*out++ = *in++;
 			continue;
 		}
-		high = hex_value(in[1]);
-		low = high == -1 ? -1 : hex_value(in[2]);
+		high = hex_digit(in[1]);
+		low = high == -1 ? -1 : hex_digit(in[2]);
 		if (low == -1 || (high == 0 && low == 0))
 			return -1;
 		*out++ = (char)(high << 4 | low);
