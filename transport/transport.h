@@ -83,8 +83,8 @@ struct rate {
 #define PAUSE_JOIN     1U  /* a join has not been answered */
 #define PAUSE_QUEUE    2U  /* a channel's queue is full */
 #define PAUSE_RESPONSE 4U  /* a request has not been answered */
-#define PAUSE_CONNECT  16U /* the application's connect is being asked */
-#define PAUSE_BACKLOG  32U /* it does not take what is written to it */
+#define PAUSE_CONNECT  8U  /* the application's connect is being asked */
+#define PAUSE_BACKLOG  16U /* it does not take what is written to it */
 
 struct connect;
 struct endpoint;
