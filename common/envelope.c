@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/envelope.h"
+#include "common/tree.h"
 #include "common/xmalloc.h"
 
 #define NONE UINT32_MAX /* the size of an absent string */
@@ -113,6 +114,15 @@ envelope_get_data(struct envelope *envelope, size_t *size)
 	if (data == NULL)
 		envelope->bad = true;
 	return data == NULL ? "" : data;
+}
+
+struct text
+envelope_get_text(struct envelope *envelope)
+{
+	size_t size;
+	const char *data = envelope_get_data(envelope, &size);
+
+	return text_lent(data, size);
 }
 
 bool

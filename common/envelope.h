@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/message.h"
+
 /* Larger bodies are a protocol error. A frame may be 10 MB; JSON grows a bit.
  */
 #define ENVELOPE_MAX (64U << 20)
@@ -98,6 +100,7 @@ uint32_t envelope_get_u32(struct envelope *);
 uint64_t envelope_get_u64(struct envelope *);
 /* Bytes and their number; always followed by a NUL that is not counted. */
 const char *envelope_get_data(struct envelope *, size_t *);
+struct text envelope_get_text(struct envelope *); /* the same, lent */
 /* As above; NULL was sent as NULL. */
 const char *envelope_get_optional(struct envelope *, size_t *);
 /* Was everything read, and nothing beyond? */

@@ -292,21 +292,22 @@ on_accepted(struct pubsub_client *client, struct envelope *envelope)
 	return true;
 }
 
+bool
+broadcast_get(struct envelope *envelope, struct broadcast *broadcast)
+{
+	broadcast->topic = envelope_get_text(envelope);
+	broadcast->event = envelope_get_text(envelope);
+	broadcast->kind = envelope_get_u32(envelope);
+	broadcast->payload = envelope_get_text(envelope);
+	return envelope_end(envelope);
+}
+
 static bool
 on_deliver(struct pubsub_client *client, struct envelope *envelope)
 {
 	struct broadcast broadcast;
-	const char *data;
-	size_t size;
 
-	data = envelope_get_data(envelope, &size);
-	broadcast.topic = text_lent(data, size);
-	data = envelope_get_data(envelope, &size);
-	broadcast.event = text_lent(data, size);
-	broadcast.kind = envelope_get_u32(envelope);
-	data = envelope_get_data(envelope, &size);
-	broadcast.payload = text_lent(data, size);
-	if (!envelope_end(envelope))
+	if (!broadcast_get(envelope, &broadcast))
 		return false;
 	client->callbacks->deliver(&broadcast, client->arg);
 	return true;

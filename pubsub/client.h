@@ -16,6 +16,7 @@
 
 #include "common/message.h"
 
+struct envelope;
 struct event_base;
 struct pubsub_client;
 
@@ -26,6 +27,9 @@ struct broadcast {
 	uint32_t kind; /* enum bennu_kind */
 	struct text payload;
 };
+
+/* The fields of an envelope: topic, event, u32 kind, payload. False: bad. */
+bool broadcast_get(struct envelope *, struct broadcast *);
 
 struct pubsub_callbacks {
 	/* A broadcast on a topic that this process subscribed to. */

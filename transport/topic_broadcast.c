@@ -197,19 +197,11 @@ topic_broadcast(
 {
 	uint32_t flags = envelope_get_u32(envelope);
 	struct broadcast broadcast;
-	const char *data;
-	size_t size;
 
-	data = envelope_get_data(envelope, &size);
-	broadcast.topic = text_lent(data, size);
-	data = envelope_get_data(envelope, &size);
-	broadcast.event = text_lent(data, size);
-	broadcast.kind = envelope_get_u32(envelope);
-	data = envelope_get_data(envelope, &size);
-	broadcast.payload = text_lent(data, size);
 	/* Others will read it: it is looked at before it leaves. To pubsub it
 	 * goes with a number in the place of the flags. */
-	if (!envelope_end(envelope) || broadcast.kind > BENNU_BINARY ||
+	if (!broadcast_get(envelope, &broadcast) ||
+	    broadcast.kind > BENNU_BINARY ||
 	    envelope->size - sizeof flags + sizeof(uint64_t) > ENVELOPE_MAX ||
 	    !json_is_utf8(broadcast.topic.data, broadcast.topic.size) ||
 	    !json_is_utf8(broadcast.event.data, broadcast.event.size) ||

@@ -64,11 +64,8 @@ on_joined(struct topic *topic, struct envelope *envelope)
 	bool accepted = envelope_get_u32(envelope) != 0;
 	enum bennu_kind kind = envelope_get_u32(envelope);
 	struct text response;
-	const char *data;
-	size_t size;
 
-	data = envelope_get_data(envelope, &size);
-	response = text_lent(data, size);
+	response = envelope_get_text(envelope);
 	if (!envelope_end(envelope))
 		return false;
 	if (topic->state == TOPIC_JOINING && !topic->refused)
@@ -101,14 +98,11 @@ on_reply(struct topic *topic, struct envelope *envelope)
 	struct text status, response;
 	enum bennu_kind kind;
 	const struct kept *kept;
-	const char *data, *ref;
-	size_t size;
+	const char *ref;
 
-	data = envelope_get_data(envelope, &size);
-	status = text_lent(data, size);
+	status = envelope_get_text(envelope);
 	kind = envelope_get_u32(envelope);
-	data = envelope_get_data(envelope, &size);
-	response = text_lent(data, size);
+	response = envelope_get_text(envelope);
 	if (!envelope_end(envelope))
 		return false;
 	if (handle == 0) {
@@ -174,14 +168,10 @@ on_push(struct topic *topic, struct envelope *envelope)
 {
 	struct text event, payload;
 	enum bennu_kind kind;
-	const char *data;
-	size_t size;
 
-	data = envelope_get_data(envelope, &size);
-	event = text_lent(data, size);
+	event = envelope_get_text(envelope);
 	kind = envelope_get_u32(envelope);
-	data = envelope_get_data(envelope, &size);
-	payload = text_lent(data, size);
+	payload = envelope_get_text(envelope);
 	if (!envelope_end(envelope) ||
 	    !frame_push(&topic_frame, topic->push_ref, &topic->name, &event,
 		kind, &payload))
@@ -193,12 +183,9 @@ on_push(struct topic *topic, struct envelope *envelope)
 static bool
 on_subscribe(struct topic *topic, struct envelope *envelope, bool subscribe)
 {
-	const char *data;
 	struct text name;
-	size_t size;
 
-	data = envelope_get_data(envelope, &size);
-	name = text_lent(data, size);
+	name = envelope_get_text(envelope);
 	if (!envelope_end(envelope))
 		return false;
 	if (subscribe)
