@@ -300,13 +300,37 @@ on_response(struct endpoint *endpoint, struct envelope *envelope)
 	return good && envelope_end(envelope);
 }
 
+/*
+ * The answer stands behind it, and waits until pubsub has accepted: a client
+ * that has it may cause the next broadcast over another connection, and that
+ * one must not come first.
+ */
+static bool
+on_broadcast(struct endpoint *endpoint, struct envelope *envelope)
+{
+	struct transport *t = endpoint->transport;
+
+	if (!topic_broadcast(t, envelope, NULL))
+		return false;
+	if (pubsub_unaccepted(t->pubsub) > 0)
+		mailbox_pause(endpoint->mailbox);
+	return true;
+}
+
+void
+endpoint_published(struct transport *t)
+{
+	if (t->endpoint != NULL && t->endpoint->mailbox != NULL)
+		mailbox_resume(t->endpoint->mailbox);
+}
+
 static bool
 dispatch(struct endpoint *endpoint, struct envelope *envelope)
 {
 	if (envelope->type == ENVELOPE_RESPONSE)
 		return on_response(endpoint, envelope);
 	if (envelope->type == ENVELOPE_BROADCAST)
-		return topic_broadcast(endpoint->transport, envelope, NULL);
+		return on_broadcast(endpoint, envelope);
 	return false;
 }
 

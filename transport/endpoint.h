@@ -23,6 +23,8 @@ struct endpoint; /* the process, and the request in its hands */
  * else it is somebody else's to answer.
  */
 bool endpoint_request(struct transport *, const struct http_request *);
+/* pubsub has accepted all: what waited for that goes on. */
+void endpoint_published(struct transport *);
 /* Is a request being answered? */
 bool endpoint_is_busy(const struct transport *);
 /* The connection is to end soon: the answer may not take as long as usual. */

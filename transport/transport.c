@@ -730,6 +730,7 @@ on_published(void *arg)
 
 	if (!transport_is_full(t))
 		topic_pause_channels(t, false);
+	endpoint_published(t);
 	exit_when_done(t);
 }
 
