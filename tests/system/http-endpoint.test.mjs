@@ -234,6 +234,22 @@ test('a broadcast of a handler reaches the clients on the topic', async (t) => {
   assert.deepEqual((await client.event('test:news', 'news'))[4], { n: 1 });
 });
 
+// Who has an answer may cause the next broadcast over another connection, which
+// pubsub does not know yet, or has known for long.
+test('broadcasts over many connections come in the order of their answers', async (t) => {
+  const client = await server.connect();
+  t.after(() => client.close());
+  await client.join('test:order');
+  const old = await open(t);
+  for (let n = 0; n < 60; n += 2) {
+    const fresh = await open(t);
+    assert.equal((await post(fresh, '/broadcast?topic=test:order', `{"n":${n}}`)).status, 202);
+    assert.equal((await post(old, '/broadcast?topic=test:order', `{"n":${n + 1}}`)).status, 202);
+  }
+  for (let n = 0; n < 60; n++)
+    assert.deepEqual((await client.event('test:order', 'news'))[4], { n });
+});
+
 // ---- CORS ----
 
 const preflight = {
