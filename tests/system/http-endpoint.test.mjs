@@ -250,6 +250,27 @@ test('broadcasts over many connections come in the order of their answers', asyn
     assert.deepEqual((await client.event('test:order', 'news'))[4], { n });
 });
 
+test('the answer to a broadcast waits until pubsub has it', async (t) => {
+  const wire = await open(t);
+  const other = await open(t);
+  await get(other, '/about/name');
+  const [{ pid }] = server.workers('pubsub');
+  process.kill(pid, 'SIGSTOP');
+  let answered = false;
+  const answer = post(wire, '/broadcast?topic=test:none', '{}').then((a) => {
+    answered = true;
+    return a;
+  });
+  try {
+    // Ten answers of another handler are time enough for this one.
+    for (let i = 0; i < 10; i++) await get(other, '/about/name');
+    assert.equal(answered, false);
+  } finally {
+    process.kill(pid, 'SIGCONT');
+  }
+  assert.equal((await answer).status, 202);
+});
+
 // ---- CORS ----
 
 const preflight = {
