@@ -292,16 +292,6 @@ on_accepted(struct pubsub_client *client, struct envelope *envelope)
 	return true;
 }
 
-bool
-broadcast_get(struct envelope *envelope, struct broadcast *broadcast)
-{
-	broadcast->topic = envelope_get_text(envelope);
-	broadcast->event = envelope_get_text(envelope);
-	broadcast->kind = envelope_get_u32(envelope);
-	broadcast->payload = envelope_get_text(envelope);
-	return envelope_end(envelope);
-}
-
 static bool
 on_deliver(struct pubsub_client *client, struct envelope *envelope)
 {
@@ -477,13 +467,7 @@ pubsub_publish(struct pubsub_client *client, const struct broadcast *broadcast)
 	connect_if_needed(client);
 	publish->number = ++client->last_number;
 	envelope_put_u64(&publish->body, publish->number);
-	envelope_put_data(
-	    &publish->body, broadcast->topic.data, broadcast->topic.size);
-	envelope_put_data(
-	    &publish->body, broadcast->event.data, broadcast->event.size);
-	envelope_put_u32(&publish->body, broadcast->kind);
-	envelope_put_data(
-	    &publish->body, broadcast->payload.data, broadcast->payload.size);
+	broadcast_put(&publish->body, broadcast);
 	STAILQ_INSERT_TAIL(&client->publishes, publish, entry);
 	client->unaccepted += publish->body.size;
 	if (client->mailbox != NULL)

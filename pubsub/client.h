@@ -15,21 +15,10 @@
 #include <stdint.h>
 
 #include "common/message.h"
+#include "pubsub/broadcast.h"
 
-struct envelope;
 struct event_base;
 struct pubsub_client;
-
-/* A broadcast. Lent during the call. */
-struct broadcast {
-	struct text topic;
-	struct text event;
-	uint32_t kind; /* enum bennu_kind */
-	struct text payload;
-};
-
-/* The fields of an envelope: topic, event, u32 kind, payload. False: bad. */
-bool broadcast_get(struct envelope *, struct broadcast *);
 
 struct pubsub_callbacks {
 	/* A broadcast on a topic that this process subscribed to. */

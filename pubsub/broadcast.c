@@ -1,0 +1,24 @@
+/*
+ * broadcast.c - see broadcast.h.
+ */
+#include "pubsub/broadcast.h"
+
+bool
+broadcast_get(struct envelope *envelope, struct broadcast *broadcast)
+{
+	broadcast->topic = envelope_get_text(envelope);
+	broadcast->event = envelope_get_text(envelope);
+	broadcast->kind = envelope_get_u32(envelope);
+	broadcast->payload = envelope_get_text(envelope);
+	return envelope_end(envelope);
+}
+
+void
+broadcast_put(struct envelope_writer *writer, const struct broadcast *broadcast)
+{
+	envelope_put_data(writer, broadcast->topic.data, broadcast->topic.size);
+	envelope_put_data(writer, broadcast->event.data, broadcast->event.size);
+	envelope_put_u32(writer, broadcast->kind);
+	envelope_put_data(
+	    writer, broadcast->payload.data, broadcast->payload.size);
+}
