@@ -67,9 +67,11 @@ struct config_socket {
 	long long connect_timeout; /* ms that a connect callback may take */
 	bool websocket;            /* "transports" */
 	long long idle_timeout;    /* ms */
-	long long join_timeout;    /* ms a join may take when it is run again */
-	size_t max_frame;          /* bytes of one frame's payload */
-	size_t max_message;        /* bytes of a message put together */
+	long long
+	    unjoined_timeout; /* ms until something is joined; 0 = unlimited */
+	long long join_timeout; /* ms a join may take when it is run again */
+	size_t max_frame;       /* bytes of one frame's payload */
+	size_t max_message;     /* bytes of a message put together */
 	unsigned max_channels;
 	unsigned max_fragments;    /* frames of one message */
 	long long message_timeout; /* ms for the whole of a message */

@@ -587,6 +587,8 @@ static const struct config_key socket_keys[] = {
 	    .choices = infos },
 	{ SOCKET(connect_timeout), .set = set_time, .min = 1, .max = DAY },
 	{ SOCKET(idle_timeout), .set = set_time, .min = 1, .max = DAY },
+	{ SOCKET(unjoined_timeout), .set = set_time, .min = 1, .max = DAY,
+	    .zero = true },
 	{ SOCKET(join_timeout), .set = set_time, .min = 1, .max = DAY },
 	{ SOCKET(max_frame), .set = set_size, .min = 125, .max = 60 * MB },
 	{ SOCKET(max_message), .set = set_size, .min = 125, .max = 60 * MB },

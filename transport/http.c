@@ -35,6 +35,7 @@ struct http_connection {
 	uint64_t chunk_left; /* bytes of its data */
 	size_t trailer_size; /* bytes, so far */
 	int status;          /* the answer to a bad request; 0: none */
+	const char *limit;   /* that it went beyond, or NULL */
 	bool in_body;        /* the head was parsed */
 	bool complete;       /* the request */
 	bool waiting;        /* for http_next */
@@ -331,6 +332,12 @@ http_free(struct http_connection *http)
 	free(http);
 }
 
+const char *
+http_limit(const struct http_connection *http)
+{
+	return http->limit;
+}
+
 void
 http_next(struct http_connection *http)
 {
@@ -492,6 +499,23 @@ deliver(struct http_connection *http)
 	request_reset(http);
 }
 
+/* Of the request that has been refused. */
+static const char *
+exceeded_limit(const struct http_connection *http)
+{
+	switch (http->status) {
+	case 413:
+		return "body_max";
+	case 414:
+		return "head_max";
+	case 431:
+		return http->guard.fields > http->limits.headers_max
+		    ? "headers_max"
+		    : "head_max";
+	}
+	return NULL;
+}
+
 size_t
 http_feed(
     struct http_connection *http, const char *data, size_t size, int *status)
@@ -507,8 +531,10 @@ http_feed(
 		if (http->status == 0 && http->complete)
 			deliver(http);
 	}
-	if (http->status != 0)
+	if (http->status != 0) {
+		http->limit = exceeded_limit(http);
 		request_reset(http);
+	}
 	*status = http->status;
 	return n;
 }

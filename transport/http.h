@@ -70,6 +70,8 @@ void http_free(struct http_connection *);
  * 501.
  */
 size_t http_feed(struct http_connection *, const char *, size_t, int *status);
+/* The key of bennu.conf whose limit that status is due to; NULL: none. */
+const char *http_limit(const struct http_connection *);
 /* The answer has been made: the next request may be parsed. */
 void http_next(struct http_connection *);
 /* Has a request begun that is not complete? (For the head's deadline.) */

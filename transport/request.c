@@ -46,12 +46,15 @@ respond(struct transport *t, const struct http_request *req, int status,
 }
 
 void
-request_refuse(struct transport *t, int status)
+request_refuse(struct transport *t, int status, const char *limit)
 {
 	const char *reason = http_reason(status);
 	struct json_buffer buffer = { 0 };
 
-	log_debug("refused: %d %s", status, reason);
+	if (limit == NULL)
+		log_debug("refused: %d %s", status, reason);
+	else
+		log_warnx("refused: %d %s (%s)", status, reason, limit);
 	http_append_response(&buffer, status, false, false,
 	    "text/plain; charset=utf-8", NULL, reason, strlen(reason));
 	send_buffer(t, &buffer);
@@ -73,7 +76,7 @@ void
 request_timeout(struct transport *t)
 {
 	if (http_in_request(t->http))
-		request_refuse(t, 408);
+		request_refuse(t, 408, "head_timeout");
 	else
 		transport_finish(t);
 }

@@ -9,8 +9,9 @@ struct transport;
 
 /* The connection is ready for its first request. */
 void request_begin(struct transport *);
-/* What came is no request: this status, then the end. */
-void request_refuse(struct transport *, int status);
+/* What came is no request, or beyond a limit (else NULL): this status, then the
+ * end. */
+void request_refuse(struct transport *, int status, const char *limit);
 /* The answer has left. */
 void request_sent(struct transport *);
 /* No request came, or not the whole of one, in time. */

@@ -42,6 +42,7 @@ on_first_join(struct topic *topic, bool accepted, enum bennu_kind kind,
 		return false;
 	if (accepted) {
 		topic->state = TOPIC_JOINED;
+		topic->transport->unjoined_since = 0;
 		topic->subscribed = true;
 		topic_hold(topic);
 		pubsub_subscribe(topic->transport->pubsub, &topic->name,

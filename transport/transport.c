@@ -94,7 +94,7 @@ feed_http(struct transport *t, const char *data, size_t size)
 
 	used = http_feed(t->http, data, size, &status);
 	if (status != 0 && t->mode == MODE_HTTP)
-		request_refuse(t, status);
+		request_refuse(t, status, http_limit(t->http));
 	if (!http_in_request(t->http))
 		t->request_since = 0;
 	else if (t->request_since == 0)
@@ -347,24 +347,44 @@ check_request(struct transport *t)
 		request_timeout(t);
 }
 
-/* Likewise a message; and the client must send something now and then. */
+static void
+close_late(
+    struct transport *t, const char *what, long long limit, const char *name)
+{
+	log_warnx("closed: %s in %lld ms (%s)", what, limit, name);
+	transport_close(t, 1008, name);
+}
+
+/*
+ * Likewise a message; and the client must send something now and then, and join
+ * something in the end.
+ */
 static void
 check_websocket(struct transport *t)
 {
+	const struct config_socket *socket = t->socket;
 	long long now = monotonic_ms();
-	long long idle = t->received + t->socket->idle_timeout - now;
-	long long message = t->message_since + t->socket->message_timeout - now;
+	long long left = t->received + socket->idle_timeout - now;
+	long long message = left, join = left;
 
-	if (t->message_since == 0)
-		message = idle;
-	if (t->paused != 0)
+	if (t->message_since != 0)
+		message = t->message_since + socket->message_timeout - now;
+	if (t->unjoined_since != 0 && socket->unjoined_timeout != 0)
+		join = t->unjoined_since + socket->unjoined_timeout - now;
+	if (t->paused != 0) {
 		look_after_unread(t);
-	else if (idle <= 0)
-		transport_close(t, 1002, "idle");
-	else if (message <= 0)
-		transport_close(t, 1008, "message_timeout");
-	else
-		transport_deadline(t, idle < message ? idle : message);
+	} else if (left <= 0) {
+		transport_close(t, 1002, "idle_timeout");
+	} else if (message <= 0) {
+		close_late(t, "a message was not whole",
+		    socket->message_timeout, "message_timeout");
+	} else if (join <= 0) {
+		close_late(t, "nothing was joined", socket->unjoined_timeout,
+		    "unjoined_timeout");
+	} else {
+		left = message < left ? message : left;
+		transport_deadline(t, join < left ? join : left);
+	}
 }
 
 /* Whether a message has begun, now that more was read. */
@@ -493,7 +513,10 @@ on_send(struct websocket *ws, const void *frame, size_t size, void *arg)
 static void
 on_closed(struct websocket *ws, unsigned code, bool by_client, void *arg)
 {
-	(void)ws;
+	const char *limit = websocket_limit(ws);
+
+	if (limit != NULL)
+		log_warnx("closed: a message is beyond its limit (%s)", limit);
 	transport_close(arg, code,
 	    by_client ? "closed by the client" : "a broken WebSocket rule");
 }
@@ -517,7 +540,9 @@ transport_upgrade(struct transport *t, const struct config_socket *socket)
 	t->mode = MODE_WEBSOCKET;
 	endpoint_stop(t);
 	t->websocket = websocket_new(&limits, &callbacks, t);
-	transport_deadline(t, socket->idle_timeout);
+	t->unjoined_since = monotonic_ms();
+	if (t->paused == 0)
+		check_websocket(t); /* else the resume does */
 	process_title("transport #%llu %s websocket %s%s%s",
 	    (unsigned long long)t->start->connection, t->start->peer,
 	    socket->path, t->connected.id.data == NULL ? "" : " ",

@@ -114,6 +114,7 @@ struct transport {
 	struct outbox outbox;
 	long long
 	    message_since; /* when the unfinished message began; 0: none */
+	long long unjoined_since; /* when it was opened; 0: it has joined */
 	struct rate controls, events, joins;
 	unsigned long long dropped; /* broadcasts, under BACKLOG_DROP */
 

@@ -64,6 +64,7 @@ struct websocket {
 	unsigned fragments;
 	struct utf8 utf8;
 
+	const char *limit; /* that was exceeded, or NULL */
 	bool paused, closed;
 	bool calling; /* a callback */
 };
@@ -103,6 +104,12 @@ bool
 websocket_in_message(const struct websocket *websocket)
 {
 	return websocket->opcode != 0 || websocket->head_size > 0;
+}
+
+const char *
+websocket_limit(const struct websocket *websocket)
+{
+	return websocket->limit;
 }
 
 void
@@ -175,7 +182,7 @@ judge_mask(const struct websocket *websocket)
 
 /* The length, which is known before the mask is. */
 static unsigned
-judge_length(const struct websocket *websocket)
+judge_length(struct websocket *websocket)
 {
 	uint64_t length = websocket->length;
 
@@ -183,15 +190,18 @@ judge_length(const struct websocket *websocket)
 		return CODE_PROTOCOL;
 	if (is_control(websocket))
 		return 0;
-	if (length > websocket->limits.max_frame)
+	if (length > websocket->limits.max_frame) {
+		websocket->limit = "max_frame";
 		return CODE_TOO_BIG;
+	}
 	if (websocket->opcode == 0 && is_final(websocket))
 		return 0; /* not put together */
 	/* size is below max_message as long as there was a frame before. */
-	if (length > websocket->limits.max_message - websocket->message.size ||
-	    websocket->fragments >= websocket->limits.max_fragments)
-		return CODE_TOO_BIG;
-	return 0;
+	if (length > websocket->limits.max_message - websocket->message.size)
+		websocket->limit = "max_message";
+	else if (websocket->fragments >= websocket->limits.max_fragments)
+		websocket->limit = "max_fragments";
+	return websocket->limit == NULL ? 0 : CODE_TOO_BIG;
 }
 
 /* Bytes of a head up to its mask, as its second byte says. */

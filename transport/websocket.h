@@ -61,6 +61,8 @@ void websocket_free(struct websocket *);
  * paused one is to be fed the rest later.
  */
 size_t websocket_feed(struct websocket *, const void *, size_t);
+/* The key of bennu.conf whose limit a code of 1009 is due to; else NULL. */
+const char *websocket_limit(const struct websocket *);
 /* Has a message or frame begun that is not complete? */
 bool websocket_in_message(const struct websocket *);
 void websocket_pause(struct websocket *);

@@ -2,9 +2,10 @@
 import assert from 'node:assert/strict';
 import net from 'node:net';
 import { after, test } from 'node:test';
-import { CRASHED } from './lib/client.mjs';
+import { Channel, CRASHED, UNMATCHED } from './lib/client.mjs';
 import { start } from './lib/server.mjs';
 import { within } from './lib/wait.mjs';
+import { BINARY, frame, head, takeClose, TEXT, upgraded, Wire } from './lib/wire.mjs';
 
 const server = await start({ after }, {
   socket: {
@@ -14,6 +15,15 @@ const server = await start({ after }, {
     message_timeout: '300ms',
     max_fragments: 10,
   },
+});
+
+const tight = await start({ after }, {
+  server: { head_timeout: '500ms', head_max: '1k', headers_max: 10, body_max: '1k' },
+  socket: { max_frame: 2000, max_message: 1000, max_fragments: 10 },
+});
+const UNJOINED = 700;
+const unjoined = await start({ after }, {
+  socket: { unjoined_timeout: `${UNJOINED}ms`, max_channels: 1 },
 });
 
 const join = (n) => ['1', String(n), `test:limit${n}`, 'phx_join', {}];
@@ -87,6 +97,7 @@ test('a frame of which the rest never comes: 1008', async () => {
   const { socket, closed } = await rawSocket();
   socket.write(Buffer.from([0x81, 0xfe, 0x01]));
   assert.equal(closeCode(await within(closed, () => 'the close')), 1008);
+  await server.log(/closed: a message was not whole in 300 ms \(message_timeout\)/);
 });
 
 test('more frames of one message than max_fragments: 1009', async () => {
@@ -94,6 +105,98 @@ test('more frames of one message than max_fragments: 1009', async () => {
   socket.write(Buffer.from([0x01, 0x80, 0, 0, 0, 0]));
   for (let i = 0; i < 20; i++) socket.write(Buffer.from([0x00, 0x80, 0, 0, 0, 0]));
   assert.equal(closeCode(await within(closed, () => 'the close')), 1009);
+});
+
+for (const [name, bytes] of [
+  ['max_frame', [frame(BINARY, '', { length: 2001 })]],
+  ['max_message', [frame(TEXT, 'x'.repeat(600), { fin: false }), frame(0, 'x'.repeat(401))]],
+  ['max_fragments', [frame(TEXT, '', { fin: false }), ...Array(10).fill(frame(0, '', { fin: false }))]],
+])
+  test(`beyond ${name}: 1009`, async (t) => {
+    const wire = await upgraded(tight.port);
+    t.after(() => wire.close());
+    await wire.write(Buffer.concat(bytes));
+    assert.equal(await takeClose(wire), 1009);
+    await tight.log(new RegExp(`closed: a message is beyond its limit \\(${name}\\)`));
+  });
+
+for (const [name, status, text] of [
+  ['head_max', 431, head('/', { X: 'x'.repeat(1000) })],
+  ['head_max', 414, head(`/${'x'.repeat(1000)}`)],
+  ['headers_max', 431, head('/', Object.fromEntries(Array.from({ length: 11 }, (_, i) => [`X-${i}`, 'y'])))],
+  ['body_max', 413, head('/', { 'Content-Length': '1001' }, 'POST')],
+  ['body_max', 413, `${head('/', { 'Transfer-Encoding': 'chunked' }, 'POST')}3e9\r\n`],
+  ['head_timeout', 408, 'GET / HT'],
+  ['head_timeout', 408, head('/', { 'Content-Length': '10' }, 'POST')],
+])
+  test(`beyond ${name}: ${status}`, async (t) => {
+    const wire = await Wire.open(tight.port);
+    t.after(() => wire.close());
+    const answer = await wire.request(text);
+    assert.deepEqual([answer.status, answer.headers.connection], [status, 'close']);
+    await wire.untilEnd();
+    await tight.log(new RegExp(`refused: ${status} .* \\(${name}\\)`));
+  });
+
+// ---- a socket that joins nothing ----
+
+// Heartbeats, until it is closed or the time is up.
+async function beat(client, ms) {
+  const until = performance.now() + ms;
+  let open = true;
+  client.closed.then(() => {
+    open = false;
+  });
+  while (open && performance.now() < until)
+    await Promise.race([client.heartbeat(), client.closed]).catch(() => {});
+  return open;
+}
+
+async function closedUnjoined(client, began) {
+  assert.equal((await client.end()).code, 1008);
+  assert.ok(performance.now() - began >= UNJOINED);
+  await unjoined.log(new RegExp(`closed: nothing was joined in ${UNJOINED} ms \\(unjoined_timeout\\)`));
+}
+
+test('a socket that joins nothing in unjoined_timeout, heartbeats or not: 1008', async () => {
+  const began = performance.now();
+  const [quiet, busy] = await Promise.all([unjoined.connect(), unjoined.connect()]);
+  assert.equal(await beat(busy, 60_000), false);
+  await closedUnjoined(busy, began);
+  await closedUnjoined(quiet, began);
+});
+
+test('a join that is refused is none', async () => {
+  const began = performance.now();
+  const client = await unjoined.connect();
+  assert.deepEqual(await new Channel(client, 'other').joined(), UNMATCHED);
+  assert.equal((await new Channel(client, 'test:a', { refuse: true }).joined()).status, 'error');
+  await closedUnjoined(client, began);
+});
+
+test('who has joined once stays, also when the join took longer, or is left', async () => {
+  const [left, slow] = await Promise.all([unjoined.connect(), unjoined.connect()]);
+  await (await left.join('test:a')).leave();
+  const joining = slow.join('test:b', { join: { do: 'sleep', ms: UNJOINED * 1.5 } });
+  assert.equal(await beat(left, UNJOINED * 2), true);
+  await (await joining).ok('echo');
+  assert.equal(await beat(slow, UNJOINED * 2), true);
+  assert.deepEqual(await new Channel(slow, 'test:c').joined(), {
+    status: 'error',
+    response: { reason: 'too many channels joined' },
+  });
+  await left.close();
+  await slow.close();
+});
+
+test('a join that takes longer and is refused: 1008', async () => {
+  const client = await unjoined.connect();
+  const channel = new Channel(client, 'test:a', {
+    join: { do: 'sleep', ms: UNJOINED * 1.5 },
+    refuse: true,
+  });
+  assert.equal((await channel.joined()).status, 'error');
+  assert.equal((await client.end()).code, 1008);
 });
 
 test('the server is as before', async () => {

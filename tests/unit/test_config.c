@@ -189,6 +189,7 @@ START_TEST(defaults_of_sockets)
 	ck_assert_uint_eq(socket->connect_info, 0);
 	ck_assert_int_eq(socket->connect_timeout, 5000);
 	ck_assert_int_eq(socket->idle_timeout, 60000);
+	ck_assert_int_eq(socket->unjoined_timeout, 0);
 	ck_assert_int_eq(socket->join_timeout, 5000);
 	ck_assert_uint_eq(socket->max_frame, 10000000);
 	ck_assert_uint_eq(socket->max_message, 8000000);
