@@ -533,15 +533,18 @@ on_gave_up(struct supervisor *sup, void *arg)
 	event_base_loopbreak(server->base);
 }
 
-static void
-on_booted(struct supervisor *sup, void *arg)
+/* What lies below us on the stack would be in every child: the token, too. */
+__attribute__((__noinline__)) static void
+wipe_stack(void)
 {
-	struct server *server = arg;
+	char below[16 * 1024];
 
-	(void)sup;
-	if (server->stopping)
-		return;
-	listeners_start(server->listeners, server->base, on_accept, server);
+	explicit_bzero(below, sizeof below);
+}
+
+static void
+announce(const struct server *server)
+{
 	for (size_t i = 0; i < listeners_count(server->listeners); i++) {
 		const char *address = listeners_address(server->listeners, i);
 
@@ -553,6 +556,19 @@ on_booted(struct supervisor *sup, void *arg)
 		else
 			log_info("listening on http://%s/", address);
 	}
+}
+
+static void
+on_booted(struct supervisor *sup, void *arg)
+{
+	struct server *server = arg;
+
+	(void)sup;
+	if (server->stopping)
+		return;
+	listeners_start(server->listeners, server->base, on_accept, server);
+	announce(server);
+	wipe_stack();
 	systemd_notify("READY=1");
 }
 
@@ -727,6 +743,7 @@ make_token(struct server *server)
 		fatal("getentropy");
 	for (size_t i = 0; i < sizeof random; i++)
 		snprintf(token + 2 * i, 3, "%02x", random[i]);
+	explicit_bzero(random, sizeof random);
 	server->kill_token = token;
 
 	path = server->token_path = xasprintf(

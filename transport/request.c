@@ -99,12 +99,18 @@ send_static(struct transport *t, const struct http_request *req)
 
 static void
 on_request(
-    struct http_connection *http, const struct http_request *req, void *arg)
+    struct http_connection *http, const struct http_request *whole, void *arg)
 {
 	struct transport *t = arg;
+	struct http_request request = *whole;
+	const struct http_request *req = &request;
 	const struct config_socket *socket = upgrade_find(t->config, req->path);
 
 	(void)http;
+	/* The token that it shows lies in our memory now: nothing is forked
+	 * behind it. */
+	if (http_header(req, "X-Bennu-Token") != NULL)
+		request.keep_alive = false;
 	t->keep_alive = req->keep_alive;
 	if (socket != NULL) {
 		upgrade_request(t, req, socket);
