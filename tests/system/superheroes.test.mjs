@@ -2,10 +2,11 @@
 // hears of each change, and what kill -9 does to the database.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import fs from 'node:fs';
 import path from 'node:path';
 import { after, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { build, start, temporary } from './lib/server.mjs';
+import { asan, build, start, temporary } from './lib/server.mjs';
 import { until, within } from './lib/wait.mjs';
 import { head, Wire } from './lib/wire.mjs';
 
@@ -315,65 +316,111 @@ const CHECK = `import sqlite3, sys
 db = sqlite3.connect(sys.argv[1])
 print(db.execute("PRAGMA integrity_check").fetchone()[0])`;
 
-const KILLS = 200;
+// A sanitizer makes each restart many times as long.
+const KILLS = asan ? 200 : 1000;
+const WRITERS = 6;
+
+// Creates heroes, changes and deletes some, on a connection of its own, and
+// remembers what may have become of each.
+class Writer {
+  constructor(api, transport) {
+    this.api = api;
+    this.transport = transport; // its pid
+    this.heroes = new Map(); // id: the powers it may have; undefined: it is gone
+    this.failures = 0;
+    this.ripe = false; // its endpoint has done something
+  }
+
+  async write(n) {
+    const power = 1 + (n % 100);
+    const made = await this.answer(this.api.create({ ...hero, power }), 201);
+    if (made === null) return;
+    const { id } = made.json.data;
+    this.heroes.set(id, [power]);
+    if (n % 3 === 1) await this.change(id, [100], this.api.update(id, { power: 100 }), 200);
+    else if (n % 3 === 2) await this.change(id, [undefined], this.api.remove(id), 204);
+  }
+
+  // Without an answer both may be true.
+  async change(id, after, answer, status) {
+    const before = this.heroes.get(id);
+    this.heroes.set(id, [...before, ...after]);
+    if ((await this.answer(answer, status)) !== null) this.heroes.set(id, after);
+  }
+
+  async answer(promise, expected) {
+    const answer = await promise;
+    this.ripe = answer.status === expected;
+    if (this.ripe) return answer;
+    assert.equal(answer.status, 500);
+    this.failures++;
+    return null;
+  }
+
+  // kill -9 of its endpoint; false: there is none at the moment.
+  kill() {
+    const pid = Number(children(this.transport)[0]);
+    if (!this.ripe || !pid) return false;
+    this.ripe = false;
+    process.kill(pid, 'SIGKILL');
+    return true;
+  }
+}
+
+const children = (pid) => {
+  try {
+    return fs.readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').split(' ');
+  } catch {
+    return [];
+  }
+};
+
+async function openWriter(t, on) {
+  const api = await Api.open(t, on);
+  await api.list();
+  const port = `:${api.wire.socket.localPort}`;
+  return new Writer(api, on.workers('transport').find((p) => p.title.endsWith(port)).pid);
+}
+
+// Each write to the log of the database, whoever's it is, is the moment to kill
+// the next writer: in the middle of its own commit, before, behind it, waiting.
+function killAtWrites(t, on, writers) {
+  const killed = { n: 0 };
+  let next = 0;
+  const watcher = fs.watch(path.dirname(on.database), (_, file) => {
+    if (file !== 'heroes.db-wal' || killed.n >= KILLS) return;
+    const victim = writers[next++ % writers.length];
+    if (victim.kill()) killed.n++;
+  });
+  t.after(() => watcher.close());
+  return killed;
+}
 
 test(`${KILLS} times kill -9 of who writes: nothing that was answered is missing`, async (t) => {
-  const killed = await begin(t);
-  const stored = new Map(); // id: power, as answered last
-  const deleted = new Set();
-  let [kills, failures] = [0, 0];
-
-  // One writer: creates, updates, deletes; a 500 says nothing of what was done.
-  async function write() {
-    const api = await Api.open(t, killed);
-    for (let n = 1; kills < KILLS; n++) {
-      const power = 1 + (n % 100);
-      const made = await api.create({ ...hero, power });
-      if (made.status !== 201) {
-        assert.equal(made.status, 500);
-        failures++;
-        continue;
-      }
-      const { id } = made.json.data;
-      stored.set(id, power);
-      if (n % 3 === 1) {
-        stored.delete(id); // unknown, until it is answered
-        const changed = await api.update(id, { power: 100 });
-        if (changed.status === 200) stored.set(id, 100);
-      } else if (n % 3 === 2) {
-        stored.delete(id);
-        if ((await api.remove(id)).status === 204) deleted.add(id);
-      }
+  const on = await begin(t);
+  const writers = await Promise.all(Array.from({ length: WRITERS }, () => openWriter(t, on)));
+  const killed = killAtWrites(t, on, writers);
+  await Promise.all(
+    writers.map(async (writer, i) => {
+      for (let n = i; killed.n < KILLS; n++) await writer.write(n);
+    }),
+  );
+  assert.equal(on.count(/child_terminated: endpoint.*killed/), KILLS);
+  const api = await Api.open(t, on);
+  const found = new Map((await api.list()).json.data.map((h) => [h.id, h.power]));
+  const sum = { stored: 0, deleted: 0, unknown: 0, failed: 0 };
+  for (const writer of writers) {
+    sum.failed += writer.failures;
+    for (const [id, may] of writer.heroes) {
+      assert.ok(may.includes(found.get(id)), `hero ${id}: ${found.get(id)} is none of ${may}`);
+      sum[may.length > 1 ? 'unknown' : may[0] === undefined ? 'deleted' : 'stored']++;
     }
-    api.wire.close();
+    writer.api.wire.close();
   }
-
-  async function kill() {
-    while (kills < KILLS) {
-      const workers = killed.workers('endpoint');
-      const victim = workers[kills % Math.max(workers.length, 1)];
-      if (victim !== undefined) {
-        try {
-          process.kill(victim.pid, 'SIGKILL');
-          kills++;
-        } catch {
-          // it has just ended
-        }
-      }
-      await delay(3 + (kills % 7));
-    }
-  }
-
-  await Promise.all([kill(), write(), write(), write()]);
-  assert.ok(failures > 0, 'no kill came while a request was in hand');
-  const api = await Api.open(t, killed);
-  const { data } = (await api.list()).json;
-  const found = new Map(data.map((h) => [h.id, h.power]));
-  for (const [id, power] of stored) assert.equal(found.get(id), power, `hero ${id}`);
-  for (const id of deleted) assert.ok(!found.has(id), `hero ${id} is back`);
-  assert.ok(stored.size > 20, `${stored.size} heroes`);
   api.wire.close();
-  assert.equal(await outputOf(python(CHECK, killed.database)), 'ok');
-  await until(() => killed.workers('endpoint').length === 0, 'the end of all endpoints');
-  t.diagnostic(`${stored.size} heroes stored, ${deleted.size} deleted, ${failures} requests were 500`);
+  assert.equal(await outputOf(python(CHECK, on.database)), 'ok');
+  await until(() => on.workers('endpoint').length === 0, 'the end of all endpoints');
+  t.diagnostic(JSON.stringify(sum));
+  assert.ok(sum.failed > KILLS / 4, 'few kills came while a request was in hand');
+  assert.ok(sum.stored + sum.deleted > KILLS / 4);
 });
