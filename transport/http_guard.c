@@ -6,9 +6,8 @@
 
 #include "transport/http_guard.h"
 
-#define BLANK_LINES_MAX     4   /* before a request */
-#define CHUNK_DIGITS_MAX    16  /* of a size */
-#define CHUNK_EXTENSION_MAX 256 /* bytes behind one size */
+#define BLANK_LINES_MAX  4  /* before a request */
+#define CHUNK_DIGITS_MAX 16 /* of a size */
 
 static bool
 is_digit(unsigned char c)
@@ -31,7 +30,7 @@ is_token(unsigned char c)
 	    (c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL);
 }
 
-/* Bytes of a field's value, and of an extension of a chunk. */
+/* Bytes of a field's value. */
 static bool
 is_text(unsigned char c)
 {
@@ -101,11 +100,7 @@ chunk_digit(struct http_guard *guard, unsigned char c)
 	if (is_hex(c))
 		return guard->count++ < CHUNK_DIGITS_MAX ? 0 : 400;
 	guard->count = 0;
-	if (c == '\r') {
-		guard->state = GUARD_CHUNK_LF;
-		return 0;
-	}
-	return expect(guard, c == ';', GUARD_CHUNK_EXTENSION);
+	return expect(guard, c == '\r', GUARD_CHUNK_LF);
 }
 
 int
@@ -151,10 +146,6 @@ http_guard_byte(struct http_guard *guard, unsigned char c)
 		return expect(guard, is_hex(c), GUARD_CHUNK_DIGITS);
 	case GUARD_CHUNK_DIGITS:
 		return chunk_digit(guard, c);
-	case GUARD_CHUNK_EXTENSION:
-		if (is_text(c))
-			return guard->count++ < CHUNK_EXTENSION_MAX ? 0 : 400;
-		return expect(guard, c == '\r', GUARD_CHUNK_LF);
 	case GUARD_CHUNK_LF:
 		return expect(guard, c == '\n', GUARD_CHUNK_DATA);
 	case GUARD_CHUNK_DATA_CR:

@@ -6,8 +6,8 @@
  * the end of a line, folded fields, white space in names, and any two bytes
  * behind a chunk. Each of these is a way to smuggle a request past a proxy that
  * reads them otherwise. The guard sees every such byte first and only lets pass
- * what RFC 9112 allows a sender to write; what it means is http-parser's
- * business.
+ * what RFC 9112 allows a sender to write, but no extensions of chunks, which
+ * nobody but a smuggler sends; what it means is http-parser's business.
  */
 #ifndef HTTP_GUARD_H
 #define HTTP_GUARD_H
@@ -27,7 +27,6 @@ enum http_guard_state {
 
 	GUARD_CHUNK_SIZE, /* the first byte of a chunk's line */
 	GUARD_CHUNK_DIGITS,
-	GUARD_CHUNK_EXTENSION,
 	GUARD_CHUNK_LF,
 	GUARD_CHUNK_DATA, /* not the guard's: the owner counts it, then ... */
 	GUARD_CHUNK_DATA_CR, /* ... goes on here */
