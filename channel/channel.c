@@ -13,6 +13,7 @@
 
 #include "channel/socket.h"
 #include "common/exit.h"
+#include "common/json.h"
 #include "common/log.h"
 #include "common/xmalloc.h"
 
@@ -49,6 +50,7 @@ channel_end(struct bennu_socket *socket, enum bennu_reason reason)
 	if (reason == BENNU_ERROR)
 		log_warnx("%s: stopped with an error: %s",
 		    socket->start->config->module, detail);
+	tally_send(&socket->tally, socket->mailbox);
 	envelope_put_u32(&writer, reason);
 	envelope_put_string(&writer, detail);
 	mailbox_send(socket->mailbox, ENVELOPE_STOP, &writer);
@@ -63,6 +65,7 @@ callback_done(struct bennu_socket *socket)
 {
 	socket->in_hand = NULL;
 	socket_clear_scratch(socket);
+	tally_send(&socket->tally, socket->mailbox);
 	socket_flush(socket);
 	if (socket->stop != 0)
 		channel_end(socket, socket->stop);
@@ -148,6 +151,7 @@ run_join(struct bennu_socket *socket)
 
 	send_joined(socket, result == BENNU_OK);
 	if (result == BENNU_REFUSE) {
+		tally_send(&socket->tally, socket->mailbox);
 		socket_flush(socket);
 		_exit(EXIT_NORMAL);
 	}
@@ -299,6 +303,65 @@ run_task_end(struct bennu_socket *socket, struct task *task)
 	end_info(socket);
 }
 
+/* ---- inspection ---- */
+
+/* The dump slot's answer, JSON without white space. */
+static void
+put_dump(struct bennu_socket *socket, struct envelope_writer *writer)
+{
+	struct bennu_payload payload;
+	struct json_buffer compact = { 0 };
+	struct json_span span;
+
+	if (socket->callbacks->dump == NULL) {
+		envelope_put_string(writer, "null");
+		return;
+	}
+	payload = socket->callbacks->dump(socket);
+	span = json_scan_text(payload.data, payload.size);
+	if (payload.kind != BENNU_JSON || span.kind == JSON_BAD)
+		socket_mistake(socket, "the dump is no JSON");
+	json_append_span(&compact, span);
+	if (compact.size > CHANNEL_DUMP_MAX)
+		envelope_put_string(writer, "\"larger than 1 MiB\"");
+	else
+		envelope_put_data(writer, compact.data, compact.size);
+	json_buffer_free(&compact);
+}
+
+static void
+put_state(struct bennu_socket *socket, struct envelope_writer *writer)
+{
+	long long next = timers_next(&socket->timers);
+	const struct task *task;
+	const struct ack *ack;
+	uint32_t tasks = 0, unacknowledged = 0;
+
+	LIST_FOREACH (task, &socket->tasks, entry)
+		tasks++;
+	LIST_FOREACH (ack, &socket->acks, entry)
+		unacknowledged++;
+	next = next == -1 ? 0 : next - monotonic_ms();
+	envelope_put_u32(writer, (uint32_t)socket->timers.n);
+	envelope_put_u32(writer, next < 0 ? 0 : (uint32_t)next);
+	envelope_put_u32(writer, tasks);
+	envelope_put_u32(writer, unacknowledged);
+}
+
+/* A crash in it is not laid at the door of a message: see begin_info. */
+static void
+run_dump(struct bennu_socket *socket)
+{
+	struct envelope_writer writer = { 0 };
+
+	begin_info(socket, "dump");
+	socket->phase = PHASE_DUMP;
+	put_state(socket, &writer);
+	put_dump(socket, &writer);
+	mailbox_send(socket->mailbox, ENVELOPE_DUMPED, &writer);
+	end_info(socket);
+}
+
 static void
 on_envelope(struct mailbox *mailbox, struct envelope *envelope, void *arg)
 {
@@ -316,6 +379,8 @@ on_envelope(struct mailbox *mailbox, struct envelope *envelope, void *arg)
 		run_out(socket, envelope);
 	else if (envelope->type == ENVELOPE_INFO)
 		run_info(socket, envelope);
+	else if (envelope->type == ENVELOPE_DUMP)
+		run_dump(socket);
 	else if (envelope->type == ENVELOPE_END)
 		channel_end(
 		    socket, (enum bennu_reason)envelope_get_u32(envelope));

@@ -18,6 +18,8 @@
 #define CHANNEL_FD_MAILBOX PROCESS_FD /* to its transport */
 #define CHANNEL_NFDS       1
 
+#define CHANNEL_DUMP_MAX (1U << 20) /* bytes that a dump may have */
+
 /* What connect made of the client: for all its channels. */
 struct connected {
 	const char *transport; /* "websocket" */

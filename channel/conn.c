@@ -350,3 +350,37 @@ bennu_conn_broadcast(struct bennu_conn *conn, const char *topic,
 	if (mailbox_backlog(conn->mailbox) > CONN_BACKLOG_MAX)
 		conn_flush(conn);
 }
+
+/* There is one node, so far. */
+void
+bennu_conn_broadcast_local(struct bennu_conn *conn, const char *topic,
+    const char *event, struct bennu_payload payload)
+{
+	bennu_conn_broadcast(conn, topic, event, payload);
+}
+
+void
+bennu_conn_disconnect(struct bennu_conn *conn, const char *id)
+{
+	bennu_conn_broadcast(conn, id, "disconnect", bennu_empty());
+}
+
+/* ---- metrics ---- */
+
+void
+bennu_conn_count(struct bennu_conn *conn, const char *name, uint64_t n)
+{
+	const char *why = tally_count(&conn->tally, name, n);
+
+	if (why != NULL)
+		conn_mistake(conn, "bennu_conn_count: %.100s: %s", name, why);
+}
+
+void
+bennu_conn_observe(struct bennu_conn *conn, const char *name, double value)
+{
+	const char *why = tally_observe(&conn->tally, name, value);
+
+	if (why != NULL)
+		conn_mistake(conn, "bennu_conn_observe: %.100s: %s", name, why);
+}

@@ -10,6 +10,7 @@
 #include <bennu/endpoint.h>
 
 #include "channel/endpoint.h"
+#include "channel/tally.h"
 #include "common/mailbox.h"
 
 /* More than this that the transport has not taken yet makes the author wait. */
@@ -30,6 +31,7 @@ struct bennu_conn {
 	const struct bennu_endpoint *callbacks;
 	struct mailbox *mailbox;
 	void *assigns;
+	struct tally tally;
 	struct conn_scratch *scratch;
 
 	/* The request in hand, which lies in its envelope; method NULL: none */

@@ -66,6 +66,7 @@ connect_clear(struct bennu_connect *c)
 	free(c->strings);
 	free(c->headers);
 	free(c->id);
+	free(c->tally.values);
 	cJSON_Delete(c->tree);
 	cJSON_Delete(c->assigns);
 }
@@ -357,6 +358,24 @@ bennu_connect_assign(struct bennu_connect *c, const char *key, cJSON *value)
 	cJSON_DeleteItemFromObjectCaseSensitive(c->assigns, key);
 	if (!cJSON_AddItemToObject(c->assigns, key, value))
 		fatalx("bennu_connect_assign: out of memory");
+}
+
+void
+bennu_connect_count(struct bennu_connect *c, const char *name, uint64_t n)
+{
+	const char *why = tally_count(&c->tally, name, n);
+
+	if (why != NULL)
+		mistake(c, "bennu_connect_count: %.100s: %s", name, why);
+}
+
+void
+bennu_connect_observe(struct bennu_connect *c, const char *name, double value)
+{
+	const char *why = tally_observe(&c->tally, name, value);
+
+	if (why != NULL)
+		mistake(c, "bennu_connect_observe: %.100s: %s", name, why);
 }
 
 void

@@ -10,6 +10,7 @@
 
 #include <bennu/socket.h>
 
+#include "channel/tally.h"
 #include "common/config.h"
 #include "common/envelope.h"
 
@@ -40,6 +41,7 @@ struct bennu_connect {
 
 	char *id; /* or NULL */
 	cJSON *assigns;
+	struct tally tally;
 };
 
 /* Reads ENVELOPE_CONNECT. connect_clear is due whatever it returns. */

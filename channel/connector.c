@@ -66,6 +66,7 @@ serve(struct peer *peer, struct envelope *envelope)
 		/* Who does not wait any more costs no callback. */
 		if (mailbox_flush(peer->mailbox)) {
 			connect_run(&c, &writer);
+			tally_send(&c.tally, peer->mailbox);
 			mailbox_send(
 			    peer->mailbox, ENVELOPE_CONNECTED, &writer);
 			if (process_term_caught())

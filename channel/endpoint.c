@@ -31,6 +31,7 @@ endpoint_end(struct bennu_conn *conn)
 {
 	if (conn->callbacks->stop != NULL)
 		conn->callbacks->stop(conn);
+	tally_send(&conn->tally, conn->mailbox);
 	conn_flush(conn);
 	fflush(NULL);
 	_exit(EXIT_SHUTDOWN);
@@ -84,6 +85,8 @@ run_request(struct bennu_conn *conn, struct envelope *envelope)
 		    conn->start->config->module, conn->method, conn->path);
 		bennu_respond_error(conn, 500, NULL);
 	}
+	/* Who has the answer finds it counted. */
+	tally_send(&conn->tally, conn->mailbox);
 	mailbox_send(conn->mailbox, ENVELOPE_RESPONSE, &conn->response);
 	conn_flush(conn);
 	conn_clear(conn);

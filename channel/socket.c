@@ -83,6 +83,9 @@ static void
 send_envelope(struct bennu_socket *socket, enum envelope_type type,
     struct envelope_writer *writer)
 {
+	if (socket->phase == PHASE_DUMP)
+		socket_mistake(socket, "%s inside dump, which may only look",
+		    envelope_name(type));
 	mailbox_send(socket->mailbox, type, writer);
 	if (mailbox_backlog(socket->mailbox) > SOCKET_BACKLOG_MAX)
 		socket_flush(socket);
@@ -372,6 +375,26 @@ bennu_broadcast_to(struct bennu_socket *socket, const char *topic,
 	broadcast(socket, 0, topic, strlen(topic), event, payload);
 }
 
+/* There is one node, so far. */
+void
+bennu_broadcast_local(struct bennu_socket *socket, const char *topic,
+    const char *event, struct bennu_payload payload)
+{
+	bennu_broadcast_to(socket, topic, event, payload);
+}
+
+int
+bennu_broadcast_direct(struct bennu_socket *socket, const char *node,
+    const char *topic, const char *event, struct bennu_payload payload)
+{
+	if (strcmp(node, bennu_node()) != 0) {
+		errno = EHOSTUNREACH;
+		return -1;
+	}
+	bennu_broadcast_local(socket, topic, event, payload);
+	return 0;
+}
+
 static void
 send_topic(
     struct bennu_socket *socket, enum envelope_type type, const char *topic)
@@ -452,4 +475,24 @@ bennu_log(const struct bennu_socket *socket, const char *fmt, ...)
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
 	log_info("%s", text);
+}
+
+/* ---- metrics ---- */
+
+void
+bennu_count(struct bennu_socket *socket, const char *name, uint64_t n)
+{
+	const char *why = tally_count(&socket->tally, name, n);
+
+	if (why != NULL)
+		socket_mistake(socket, "bennu_count: %.100s: %s", name, why);
+}
+
+void
+bennu_observe(struct bennu_socket *socket, const char *name, double value)
+{
+	const char *why = tally_observe(&socket->tally, name, value);
+
+	if (why != NULL)
+		socket_mistake(socket, "bennu_observe: %.100s: %s", name, why);
 }

@@ -11,6 +11,7 @@
 
 #include "channel/ack.h"
 #include "channel/channel.h"
+#include "channel/tally.h"
 #include "channel/task.h"
 #include "channel/timer.h"
 #include "common/mailbox.h"
@@ -24,6 +25,7 @@ enum socket_phase {
 	PHASE_IN,   /* a message is in hand and may be answered */
 	PHASE_INFO, /* a timer's, a topic's, a task's, an intercepted one */
 	PHASE_TERMINATE,
+	PHASE_DUMP,
 };
 
 /* Memory that lives until the callback returns. */
@@ -41,6 +43,7 @@ struct bennu_socket {
 	struct timers timers;
 	struct acks acks;
 	struct tasks tasks;
+	struct tally tally;
 	void *assigns;
 	struct scratch *scratch;
 

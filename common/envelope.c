@@ -22,6 +22,7 @@ envelope_name(enum envelope_type type)
 		NAME(OUT);
 		NAME(INFO);
 		NAME(END);
+		NAME(DUMP);
 		NAME(REQUEST);
 		NAME(RESPONSE);
 		NAME(JOINED);
@@ -37,6 +38,8 @@ envelope_name(enum envelope_type type)
 		NAME(UNSUBSCRIBE);
 		NAME(CLOSE);
 		NAME(STOP);
+		NAME(DUMPED);
+		NAME(TALLY);
 		NAME(PS_HELLO);
 		NAME(PS_SUBSCRIBE);
 		NAME(PS_UNSUBSCRIBE);
@@ -49,6 +52,8 @@ envelope_name(enum envelope_type type)
 		NAME(CONNECT);
 		NAME(CONNECT_BEGUN);
 		NAME(CONNECTED);
+		NAME(INSPECT);
+		NAME(INSPECTED);
 		NAME(STARTED);
 	}
 #undef NAME

@@ -26,6 +26,8 @@ enum envelope_type {
 	ENVELOPE_INFO,   /* topic, event, u32 kind, payload: handle_info */
 	ENVELOPE_END,    /* u32 enum bennu_reason: terminate and exit; to an
 			    endpoint: nothing, stop and exit */
+	ENVELOPE_DUMP,   /* tell what you are doing; nobody asks again before
+			    the answer */
 
 	/* transport -> endpoint */
 	ENVELOPE_REQUEST = 50, /* u32 number, u32 route, method, path, query
@@ -48,8 +50,13 @@ enum envelope_type {
 	ENVELOPE_UNSUBSCRIBE, /* topic */
 	ENVELOPE_CLOSE,       /* the client's connection is to be closed */
 	ENVELOPE_STOP,        /* u32 enum bennu_reason, detail: it will exit */
+	ENVELOPE_DUMPED,      /* u32 timers, u32 ms to the next one, u32 tasks,
+				 u32 unacknowledged, JSON of the dump slot */
+	ENVELOPE_TALLY,       /* u32 n and n times u32 kind, name and, of a
+				 counter, u64; of a histogram u64 sum (bits of a
+				 double), u32 n and n times u32 bucket, u64 */
 
-	/* endpoint -> transport; it may send BROADCAST, too */
+	/* endpoint -> transport; it may send BROADCAST and TALLY, too */
 	ENVELOPE_RESPONSE = 150, /* u32 status, type or none, u32 n and n times
 				    name, value: headers; body */
 
@@ -73,9 +80,14 @@ enum envelope_type {
 				   peer or none, uri or none, u32 n and n times
 				   name, value: headers */
 
-	/* connect -> transport */
+	/* connect -> transport; it may send TALLY, too */
 	ENVELOPE_CONNECT_BEGUN = 270, /* the callback runs */
 	ENVELOPE_CONNECTED,           /* u32 accepted, id or none, assigns */
+
+	/* transport -> transport, for one who asks over HTTP */
+	ENVELOPE_INSPECT = 280, /* u32 pid of the supervisor, u64 connection,
+				   u32 number of the channel */
+	ENVELOPE_INSPECTED,     /* u32 HTTP status, JSON of an object */
 
 	/* child of the supervisor -> supervisor */
 	ENVELOPE_STARTED = 300, /* the child is ready to serve */

@@ -31,6 +31,7 @@
 #include "common/mailbox.h"
 #include "common/process.h"
 #include "common/reaper.h"
+#include "common/stats.h"
 #include "common/supervise.h"
 #include "common/xmalloc.h"
 #include "pubsub/pubsub.h"
@@ -79,6 +80,7 @@ struct server {
 	bool made_directory; /* it goes with us */
 	char *token_path;    /* NULL: there is none */
 	char *kill_token;    /* in a page of its own; NULL: no such route */
+	struct stats *stats; /* NULL: likewise */
 	int static_fd;
 	int requests[2]; /* ours, and the one that transports inherit */
 	struct event *request_event;
@@ -130,7 +132,9 @@ worker_fork(struct child *child, void *arg)
 	spec.nfds = 2;
 	roster_inherit(server->roster, server->config->max_connections,
 	    worker->kill == REQUEST_KILL_PUBSUB);
+	stats_inherit(server->stats, false);
 	pid = mailbox_fork(&spec, 1, &fd);
+	stats_inherit(server->stats, true);
 	roster_inherit(server->roster, server->config->max_connections, false);
 	if (pid == -1)
 		return -1;
@@ -267,6 +271,7 @@ transport_fork(struct child *child, void *arg)
 		.pubsub_path = server->pubsub_path,
 		.connect_path = server->connect_path,
 		.kill_token = server->kill_token,
+		.stats = server->stats,
 		.supervisor = getpid(),
 	};
 	struct process_spec spec = {
@@ -351,6 +356,7 @@ on_accept(int fd, const struct sockaddr *address, socklen_t size,
 	struct connection *connection;
 
 	if (limits_admit(server->limits, &key, monotonic_ms()) != LIMITS_OK) {
+		stats_own(server->stats, STATS_REFUSED);
 		refuse(fd);
 		return;
 	}
@@ -367,6 +373,7 @@ on_accept(int fd, const struct sockaddr *address, socklen_t size,
 	spec.arg = connection;
 	spec.shutdown = (int)server->config->shutdown;
 	if (supervisor_start_child(server->transports, &spec) != NULL) {
+		stats_own(server->stats, STATS_CONNECTIONS);
 		close(fd);
 		connection->fd = -1;
 		return;
@@ -415,6 +422,21 @@ kill_channel(struct server *server, uint64_t number, uint32_t channel)
 		log_warn("sigqueue");
 }
 
+/* Who asks waits at that socket; what is asked we do not hear. */
+static void
+pass_inspection(struct server *server, uint64_t number, uint32_t socket)
+{
+	struct connection *connection = connections_find(
+	    server->connections, number);
+	union sigval value = { .sival_int = (int)socket };
+
+	if (connection == NULL || child_pid(connection->child) == -1)
+		return;
+	if (sigqueue(child_pid(connection->child), TRANSPORT_SIGNAL_INSPECT,
+		value) == -1)
+		log_warn("sigqueue");
+}
+
 static void
 kill_worker(struct child *child, void *arg)
 {
@@ -446,6 +468,9 @@ on_request(int fd, short what, void *arg)
 			kill_transport(server, request.connection);
 		else if (request.kind == REQUEST_KILL_CHANNEL)
 			kill_channel(
+			    server, request.connection, request.number);
+		else if (request.kind == REQUEST_INSPECT)
+			pass_inspection(
 			    server, request.connection, request.number);
 		else
 			supervisor_which_children(
@@ -745,6 +770,9 @@ make_token(struct server *server)
 		snprintf(token + 2 * i, 3, "%02x", random[i]);
 	explicit_bzero(random, sizeof random);
 	server->kill_token = token;
+	server->stats = stats_map();
+	if (server->stats == NULL)
+		fatal("memory of the counters");
 
 	path = server->token_path = xasprintf(
 	    "%s/token", server->run_directory);

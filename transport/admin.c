@@ -13,25 +13,40 @@
 
 #include "common/log.h"
 #include "transport/admin.h"
+#include "transport/inspect.h"
+#include "transport/metrics.h"
 #include "transport/transport.h"
 #include "transport/tree.h"
 
-#define TREE_PATH "/bennu/tree"
-#define KILL_PATH "/bennu/kill"
-#define JSON_TYPE "application/json; charset=utf-8"
+struct route {
+	const char *path;
+	const char *method;
+	void (*respond)(struct transport *, const struct http_request *,
+	    struct json_buffer *);
+};
+
+static const struct route *find_route(const char *path);
 
 bool
 admin_is_route(const char *path)
 {
-	return strcmp(path, TREE_PATH) == 0 || strcmp(path, KILL_PATH) == 0;
+	return find_route(path) != NULL;
 }
 
 static void
 respond_json(const struct http_request *req, struct json_buffer *out,
     int status, const char *extra, const char *body)
 {
-	http_append_response(out, status, req->keep_alive, req->head, JSON_TYPE,
-	    extra, body, strlen(body));
+	http_append_response(out, status, req->keep_alive, req->head,
+	    ADMIN_JSON, extra, body, strlen(body));
+}
+
+void
+admin_append_error(struct json_buffer *out, const char *what)
+{
+	json_append_text(out, "{\"error\":");
+	json_append_string(out, what, strlen(what));
+	json_append_text(out, "}");
 }
 
 static void
@@ -40,11 +55,19 @@ respond_error(const struct http_request *req, struct json_buffer *out,
 {
 	struct json_buffer body = { 0 };
 
-	json_append_text(&body, "{\"error\":");
-	json_append_string(&body, what, strlen(what));
-	json_append_text(&body, "}");
+	admin_append_error(&body, what);
 	respond_json(req, out, status, extra, body.data);
 	json_buffer_free(&body);
+}
+
+bool
+admin_send_request(const struct transport_request *request)
+{
+	if (send(TRANSPORT_FD_REQUESTS, request, sizeof *request,
+		MSG_DONTWAIT | MSG_NOSIGNAL) != -1)
+		return true;
+	log_warn("request to the supervisor");
+	return false;
 }
 
 /* ---- guards ---- */
@@ -102,7 +125,7 @@ type_is_json(const struct http_request *req)
 	    (type[n] == '\0' || type[n] == ';' || type[n] == ' ');
 }
 
-/* ---- kill ---- */
+/* ---- kill, inspect ---- */
 
 /* "channel/17/3", "endpoint/17", "transport/17", "pubsub/1", "connect/1". */
 static bool
@@ -164,11 +187,8 @@ kill_by_id(struct transport *t, const struct http_request *req,
 		respond_error(req, out, 404, NULL, "no such worker");
 		return;
 	}
-	if (send(TRANSPORT_FD_REQUESTS, &request, sizeof request,
-		MSG_DONTWAIT | MSG_NOSIGNAL) == -1) {
-		log_warn("request to the supervisor");
-		respond_error(req, out, 503, "Retry-After: 1\r\n",
-		    "the supervisor has too many requests");
+	if (!admin_send_request(&request)) {
+		respond_error(req, out, 503, "Retry-After: 1\r\n", ADMIN_BUSY);
 		return;
 	}
 	json_append_text(&body, "{\"killed\":");
@@ -179,18 +199,32 @@ kill_by_id(struct transport *t, const struct http_request *req,
 }
 
 static void
-respond_kill(struct transport *t, const struct http_request *req,
-    struct json_buffer *out)
+inspect_by_id(struct transport *t, const struct http_request *req,
+    struct json_buffer *out, const char *id)
+{
+	struct transport_request request;
+
+	if (!parse_id(id, &request) || request.kind != REQUEST_KILL_CHANNEL ||
+	    request.number == TRANSPORT_KILL_ENDPOINT)
+		respond_error(
+		    req, out, 400, NULL, "the id of a channel is channel/N/M");
+	else if (!tree_has(t->start->supervisor, id))
+		respond_error(req, out, 404, NULL, "no such worker");
+	else
+		inspect_ask(t, request.connection, request.number);
+}
+
+/* What only the owner of the token may do, to a worker that the body names. */
+static void
+respond_to_id(struct transport *t, const struct http_request *req,
+    struct json_buffer *out,
+    void (*respond)(struct transport *, const struct http_request *,
+	struct json_buffer *, const char *id))
 {
 	const char *host = http_header(req, "Host");
 	const cJSON *id;
 	cJSON *body;
 
-	if (strcmp(req->method, "POST") != 0) {
-		respond_error(
-		    req, out, 405, "Allow: POST\r\n", "a kill is a POST");
-		return;
-	}
 	if (host == NULL || !host_is_local(host) || !origin_is_own(req, host)) {
 		respond_error(req, out, 403, NULL,
 		    "only for this server's own page, on this machine");
@@ -211,7 +245,7 @@ respond_kill(struct transport *t, const struct http_request *req,
 	body = cJSON_ParseWithLength(req->body, req->body_size);
 	id = cJSON_GetObjectItemCaseSensitive(body, "id");
 	if (cJSON_IsString(id))
-		kill_by_id(t, req, out, id->valuestring);
+		respond(t, req, out, id->valuestring);
 	else
 		respond_error(
 		    req, out, 400, NULL, "the body must be {\"id\": \"...\"}");
@@ -219,27 +253,75 @@ respond_kill(struct transport *t, const struct http_request *req,
 }
 
 static void
+respond_kill(struct transport *t, const struct http_request *req,
+    struct json_buffer *out)
+{
+	respond_to_id(t, req, out, kill_by_id);
+}
+
+static void
+respond_inspect(struct transport *t, const struct http_request *req,
+    struct json_buffer *out)
+{
+	respond_to_id(t, req, out, inspect_by_id);
+}
+
+/* ---- what is there ---- */
+
+static void
 respond_tree(struct transport *t, const struct http_request *req,
     struct json_buffer *out)
 {
 	struct json_buffer body = { 0 };
 
-	if (strcmp(req->method, "GET") != 0 && !req->head) {
-		respond_error(
-		    req, out, 405, "Allow: GET, HEAD\r\n", "the tree is a GET");
-		return;
-	}
 	tree_append(&body, t->start->supervisor);
 	respond_json(req, out, 200, "Cache-Control: no-store\r\n", body.data);
 	json_buffer_free(&body);
+}
+
+static void
+respond_metrics(struct transport *t, const struct http_request *req,
+    struct json_buffer *out)
+{
+	struct json_buffer body = { 0 };
+
+	metrics_append(&body, t->start->stats);
+	http_append_response(out, 200, req->keep_alive, req->head, METRICS_TYPE,
+	    "Cache-Control: no-store\r\n", body.data, body.size);
+	json_buffer_free(&body);
+}
+
+/* ---- routes ---- */
+
+static const struct route routes[] = {
+	{ "/bennu/tree", "GET", respond_tree },
+	{ "/bennu/metrics", "GET", respond_metrics },
+	{ "/bennu/kill", "POST", respond_kill },
+	{ "/bennu/inspect", "POST", respond_inspect },
+};
+
+static const struct route *
+find_route(const char *path)
+{
+	for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++)
+		if (strcmp(routes[i].path, path) == 0)
+			return &routes[i];
+	return NULL;
 }
 
 void
 admin_respond(struct transport *t, const struct http_request *req,
     struct json_buffer *out)
 {
-	if (strcmp(req->path, TREE_PATH) == 0)
-		respond_tree(t, req, out);
+	const struct route *route = find_route(req->path);
+	bool get = strcmp(route->method, "GET") == 0;
+
+	if (strcmp(req->method, route->method) == 0 || (get && req->head))
+		route->respond(t, req, out);
+	else if (get)
+		respond_error(
+		    req, out, 405, "Allow: GET, HEAD\r\n", "this is a GET");
 	else
-		respond_kill(t, req, out);
+		respond_error(
+		    req, out, 405, "Allow: POST\r\n", "this is a POST");
 }

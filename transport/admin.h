@@ -1,14 +1,17 @@
 /*
- * admin.h - the two routes for people who want to see it crash, on only where
- * bennu.conf says `tree = true` in its endpoint block:
+ * admin.h - the routes for people who want to look inside and to see it crash,
+ * on only where bennu.conf says `tree = true` in its endpoint block:
  *
- *   GET /bennu/tree    the process tree, as the kernel tells it (/proc)
- *   POST /bennu/kill   {"id": "channel/17/3"}: kill -9 by the worker's parent
+ *   GET /bennu/tree      the process tree, as the kernel tells it (/proc)
+ *   GET /bennu/metrics   what is counted, as Prometheus reads it
+ *   POST /bennu/inspect  {"id": "channel/17/3"}: what a channel is doing
+ *   POST /bennu/kill     {"id": "channel/17/3"}: kill -9 by the worker's parent
  *
- * A kill needs the token that the server printed when it started, in the header
- * X-Bennu-Token; a JSON content type; and a Host and Origin of this machine, so
- * that no other page in the user's browser can send it. Whom to kill is a role,
- * never a pid: the parent of that role looks for its own child.
+ * The last two need the token that the server printed when it started, in the
+ * header X-Bennu-Token; a JSON content type; and a Host and Origin of this
+ * machine, so that no other page in the user's browser can send it. Who is
+ * meant is a role, never a pid: the parent of that role looks for its own
+ * child.
  */
 #ifndef ADMIN_H
 #define ADMIN_H
@@ -18,11 +21,20 @@
 #include "common/json.h"
 #include "transport/http.h"
 
+#define ADMIN_JSON "application/json; charset=utf-8"
+#define ADMIN_BUSY "the supervisor has too many requests"
+
 struct transport;
+struct transport_request;
 
 bool admin_is_route(const char *path);
-/* Appends the whole response. */
+/* Appends the whole response, unless it comes later (inspect.h). */
 void admin_respond(
     struct transport *, const struct http_request *, struct json_buffer *);
+
+/* {"error": ...} */
+void admin_append_error(struct json_buffer *, const char *what);
+/* To the supervisor. False: it has too many of them. */
+bool admin_send_request(const struct transport_request *);
 
 #endif /* ADMIN_H */

@@ -17,6 +17,7 @@
 #include "common/mailbox.h"
 #include "common/xmalloc.h"
 #include "transport/connect.h"
+#include "transport/metrics.h"
 #include "transport/transport.h"
 
 #define RETRY_MIN  10 /* ms between tries, doubling */
@@ -249,7 +250,8 @@ on_envelope(struct mailbox *mailbox, struct envelope *envelope, void *arg)
 		c->begun = true;
 		c->begun_at = monotonic_ms();
 		set_timer(c, c->socket->connect_timeout);
-	} else {
+	} else if (envelope->type != ENVELOPE_TALLY || !c->begun ||
+	    !metrics_take(c->transport->start->stats, envelope)) {
 		crashed(c, "sent nonsense");
 	}
 }

@@ -20,6 +20,7 @@
 #include "common/log.h"
 #include "common/xmalloc.h"
 #include "transport/endpoint.h"
+#include "transport/metrics.h"
 #include "transport/query.h"
 #include "transport/topic.h"
 #include "transport/transport.h"
@@ -331,6 +332,9 @@ dispatch(struct endpoint *endpoint, struct envelope *envelope)
 		return on_response(endpoint, envelope);
 	if (envelope->type == ENVELOPE_BROADCAST)
 		return on_broadcast(endpoint, envelope);
+	if (envelope->type == ENVELOPE_TALLY)
+		return metrics_take(
+		    endpoint->transport->start->stats, envelope);
 	return false;
 }
 

@@ -15,6 +15,7 @@
 #include "common/log.h"
 #include "common/xmalloc.h"
 #include "transport/frame.h"
+#include "transport/inspect.h"
 #include "transport/topic.h"
 #include "transport/topic_private.h"
 #include "transport/transport.h"
@@ -168,6 +169,7 @@ void
 topic_free(struct topic *topic)
 {
 	assert(topic->child == NULL && topic->holding == 0);
+	inspect_gone(topic);
 	unlist(topic);
 	LIST_REMOVE(topic, of_all);
 	topic->transport->kept_bytes -= kept_size(topic);
@@ -349,6 +351,9 @@ send_last_words(struct topic *topic, const struct obituary *obituary)
 	} else if (normal) {
 		topic_send_end(topic, topic->join_ref, "phx_close", "{}");
 	} else {
+		if (topic->state == TOPIC_JOINED)
+			stats_own(
+			    topic->transport->start->stats, STATS_CRASHES);
 		topic_send_end(topic, topic->join_ref, "phx_error",
 		    "{\"reason\":\"channel_crash\"}");
 	}
@@ -378,11 +383,16 @@ topic_describe(struct child *child, char *buf, size_t size, void *arg)
 static void
 will_restart(struct supervisor *sup, struct topic *topic)
 {
+	struct stats *stats = topic->transport->start->stats;
+
+	stats_own(stats, STATS_CRASHES);
 	if (topic->state == TOPIC_REJOINING) {
 		supervisor_terminate_child(sup, topic->child);
 		return;
 	}
+	stats_own(stats, STATS_RESTARTS);
 	settle_crash(topic);
+	inspect_crashed(topic);
 	topic->state = TOPIC_REJOINING;
 	topic->restarts++;
 	topic->stop = 0;
@@ -405,9 +415,12 @@ on_died(struct supervisor *sup, struct child *child,
 	}
 	topic->child = NULL;
 	if (topic->state == TOPIC_JOINING) {
-		if (!topic->refused)
+		if (!topic->refused) {
+			stats_own(topic->transport->start->stats,
+			    STATS_JOINS_CRASHED);
 			topic_join_failed(
 			    topic, "{\"reason\":\"join crashed\"}");
+		}
 	} else if (!topic->replaced) {
 		send_last_words(topic, obituary);
 	}

@@ -85,6 +85,7 @@ struct topic {
 	bool replaced;     /* the client joined again */
 	bool mute;         /* whatever the process says is void */
 	bool dead;         /* the process was reaped: nothing is sent to it */
+	bool dumping;      /* it was asked for its state (inspect.h) */
 	bool leaving;      /* phx_leave is in the queue, or done */
 	char *leave_join_ref, *leave_ref;
 	enum bennu_reason stop; /* it announced its end; 0: it did not */

@@ -7,6 +7,8 @@
 
 #include "common/log.h"
 #include "common/xmalloc.h"
+#include "transport/inspect.h"
+#include "transport/metrics.h"
 #include "transport/topic_private.h"
 #include "transport/transport.h"
 
@@ -49,6 +51,8 @@ on_first_join(struct topic *topic, bool accepted, enum bennu_kind kind,
 		    topic_confirmed, topic);
 	}
 	topic_send(topic);
+	stats_own(topic->transport->start->stats,
+	    accepted ? STATS_JOINS : STATS_JOINS_REFUSED);
 	if (accepted) {
 		topic_close_replaced(topic);
 		child_ready(topic->child);
@@ -267,6 +271,8 @@ dispatch(struct topic *topic, struct envelope *envelope)
 		return on_stop(topic, envelope);
 	if (envelope->type == ENVELOPE_CLOSE)
 		return on_close(topic);
+	if (envelope->type == ENVELOPE_TALLY)
+		return metrics_take(topic->transport->start->stats, envelope);
 	/* A join may not say more. */
 	if (topic->state != TOPIC_JOINED)
 		return false;
@@ -286,6 +292,8 @@ dispatch(struct topic *topic, struct envelope *envelope)
 		return on_wake(topic, envelope);
 	if (envelope->type == ENVELOPE_SLEEP)
 		return on_sleep(topic);
+	if (envelope->type == ENVELOPE_DUMPED)
+		return inspect_dumped(topic, envelope);
 	return false;
 }
 

@@ -22,6 +22,7 @@
 #include "common/xmalloc.h"
 #include "transport/connect.h"
 #include "transport/endpoint.h"
+#include "transport/inspect.h"
 #include "transport/phoenix.h"
 #include "transport/request.h"
 #include "transport/transport.h"
@@ -229,6 +230,7 @@ void
 transport_overrun(struct transport *t, const char *what)
 {
 	if (t->config->backlog_policy == BACKLOG_DROP) {
+		stats_own(t->start->stats, STATS_DROPPED_BROADCASTS);
 		if (t->dropped++ == 0)
 			log_warnx("broadcasts are dropped: %s is full", what);
 		return;
@@ -254,7 +256,8 @@ on_drained(void *arg)
 	switch (t->mode) {
 	case MODE_HTTP:
 		/* A "100 Continue" is not the answer. */
-		if ((t->paused & PAUSE_RESPONSE) != 0 && !endpoint_is_busy(t))
+		if ((t->paused & PAUSE_RESPONSE) != 0 && !endpoint_is_busy(t) &&
+		    t->inspect == NULL)
 			request_sent(t);
 		break;
 	case MODE_WEBSOCKET:
@@ -572,6 +575,7 @@ transport_finish(struct transport *t)
 		return;
 	t->mode = MODE_CLOSING;
 	connect_cancel(t);
+	inspect_cancel(t);
 	free(t->in);
 	t->in = NULL;
 	t->in_size = 0;
@@ -636,6 +640,7 @@ transport_end(struct transport *t, enum bennu_reason reason)
 		return;
 	t->mode = MODE_ENDING;
 	connect_cancel(t);
+	inspect_cancel(t);
 	t->paused = 0; /* nothing resumes what is closed */
 	event_del(&t->readable);
 	event_del(&t->deadline);
@@ -711,6 +716,8 @@ on_signal(const struct signalfd_siginfo *info, void *arg)
 	else if (info->ssi_code != SI_QUEUE ||
 	    (pid_t)info->ssi_pid != t->start->supervisor)
 		return;
+	else if ((int)info->ssi_signo == TRANSPORT_SIGNAL_INSPECT)
+		inspect_signalled(t, (uint32_t)info->ssi_int);
 	else if (info->ssi_int == TRANSPORT_KILL_ENDPOINT)
 		endpoint_kill(t);
 	else
@@ -782,7 +789,8 @@ make_event_base(void)
 static void
 listen_to_signals(struct transport *t)
 {
-	static const int signals[] = { SIGTERM, TRANSPORT_SIGNAL_KILL, 0 };
+	const int signals[] = { SIGTERM, TRANSPORT_SIGNAL_KILL,
+		TRANSPORT_SIGNAL_INSPECT, 0 };
 	static const struct reaper_callbacks callbacks = {
 		.died = on_child_died,
 		.signalled = on_signal,
@@ -847,7 +855,8 @@ start_connection(struct transport *t)
 	transport_deadline(t, t->config->head_timeout);
 }
 
-/* Channels are the author's code: the page of the token is not theirs. */
+/* Channels are the author's code: the token and the counters of all are not
+ * theirs. */
 static void
 keep_token(const struct transport_start *start)
 {
@@ -855,6 +864,7 @@ keep_token(const struct transport_start *start)
 	    madvise((void *)(uintptr_t)start->kill_token,
 		(size_t)sysconf(_SC_PAGESIZE), MADV_DONTFORK) == -1)
 		fatal("MADV_DONTFORK");
+	stats_inherit(start->stats, false);
 }
 
 void

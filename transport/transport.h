@@ -20,9 +20,11 @@
 #include "channel/channel.h"
 #include "common/config.h"
 #include "common/process.h"
+#include "common/stats.h"
 #include "common/supervise.h"
 #include "pubsub/client.h"
 #include "transport/http.h"
+#include "transport/inspect.h"
 #include "transport/outbox.h"
 #include "transport/topic.h"
 #include "transport/websocket.h"
@@ -37,6 +39,8 @@
  * endpoint. */
 #define TRANSPORT_SIGNAL_KILL   SIGUSR2
 #define TRANSPORT_KILL_ENDPOINT 0
+/* Likewise: who connects to this abstract socket asks something (inspect.h). */
+#define TRANSPORT_SIGNAL_INSPECT SIGRTMIN
 
 /*
  * What a transport is born with; it lies in the supervisor's memory, of which
@@ -49,6 +53,7 @@ struct transport_start {
 	const char *pubsub_path;
 	const char *connect_path; /* NULL: no socket has a connect */
 	const char *kill_token; /* what a kill must show; NULL: no such route */
+	struct stats *stats;    /* shared with all transports; NULL: likewise */
 	pid_t supervisor;
 };
 
@@ -63,6 +68,7 @@ enum request_kind {
 	REQUEST_KILL_TRANSPORT,   /* connection */
 	REQUEST_KILL_PUBSUB,      /* number */
 	REQUEST_KILL_CONNECT,     /* number */
+	REQUEST_INSPECT, /* number: of a socket, passed on to connection */
 };
 
 enum transport_mode {
@@ -127,7 +133,9 @@ struct transport {
 	size_t queued;         /* bytes that wait for all of them */
 	size_t kept_bytes;     /* params, refs: as long as the topics live */
 	unsigned last_channel; /* number of the last channel */
-	struct endpoint *endpoint; /* NULL: no request needed it yet */
+	struct endpoint *endpoint;      /* NULL: no request needed it yet */
+	struct inspect *inspect;        /* what the client waits for; or NULL */
+	struct inspections inspections; /* what others ask of us */
 	struct pubsub_client *pubsub;
 	struct topic_list all_topics; /* also those on their way out */
 	enum bennu_reason end_reason; /* of all channels; 0: they go on */

@@ -26,6 +26,7 @@
 #include <cjson/cJSON.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -39,8 +40,16 @@ extern "C" {
 #define BENNU_PRINTF(a, b)
 #endif
 
-/* A module says which of these it was built for; another one is refused. */
-#define BENNU_ABI 0 /* not frozen yet */
+/*
+ * A module says which of these it was built for; a server of another one
+ * refuses it. The number is frozen: as long as it stays, what stands in
+ * bennu/channel.h, bennu/endpoint.h and bennu/socket.h keeps its meaning, its
+ * form in memory and its values, and a module needs not be built again. What
+ * may come under the same number: new calls; new members of an enum; slots of a
+ * module's struct in the place of `reserved`, which older modules leave NULL;
+ * fields at the end of struct bennu_message, which only Bennu makes.
+ */
+#define BENNU_ABI 1
 
 struct bennu_socket; /* this client on this topic: what one process serves */
 struct bennu_socket_ref; /* a message that is to be answered later */
@@ -91,7 +100,8 @@ enum bennu_reason {
 
 /*
  * A channel. Only join is required. A module defines one with BENNU_CHANNEL;
- * bennu.conf says which topics it serves. Callbacks run one at a time.
+ * bennu.conf says which topics it serves. Callbacks run one at a time. What is
+ * left out must be NULL, as a designated initializer makes it.
  */
 struct bennu_channel {
 	unsigned abi; /* BENNU_ABI */
@@ -131,6 +141,24 @@ struct bennu_channel {
 	 */
 	void (*terminate)(
 	    struct bennu_socket *, enum bennu_reason, const char *detail);
+	/*
+	 * Somebody wants to know what the channel is doing (POST
+	 * /bennu/inspect, bennu.conf(5)): its state as JSON, in whatever form;
+	 * lent until the next callback, so bennu_take and bennu_format make it.
+	 * Runs between two messages. It may look, count and log; what sends is
+	 * a mistake here. At most 1 MiB; who asks does not get more.
+	 */
+	struct bennu_payload (*dump)(struct bennu_socket *);
+	/*
+	 * Adds to what presences say (Phoenix.Presence.fetch). presences is the
+	 * object of bennu_presence_list, or the joins or leaves of a diff;
+	 * members may be added to each key's object, beside "metas". The tree
+	 * is lent, and what is added to it belongs to it. It may run in another
+	 * process than the channel. Not called yet: see Presence below.
+	 */
+	void (*fetch)(const char *topic, cJSON *presences);
+
+	void *reserved[4]; /* NULL */
 };
 
 #define BENNU_CHANNEL(symbol)                               \
@@ -147,6 +175,11 @@ BENNU_API unsigned bennu_restarts(const struct bennu_socket *);
 /* A key of the options block in bennu.conf, or NULL. */
 BENNU_API const char *bennu_option(
     const struct bennu_socket *, const char *key);
+/* The name of this node, for bennu_broadcast_direct: "bennu@" and the host's
+ * name. */
+BENNU_API const char *bennu_node(void);
+/* A new random UUID (version 4): "9f1d3c1e-...", 36 characters and a NUL. */
+BENNU_API void bennu_uuid(char out[37]);
 
 /* What is known of the client since it connected (bennu/socket.h); JSON. */
 
@@ -244,6 +277,20 @@ BENNU_API void bennu_broadcast_from(
 BENNU_API void bennu_broadcast_to(struct bennu_socket *, const char *topic,
     const char *event, struct bennu_payload);
 
+/* The same, but only to those on this node. */
+BENNU_API void bennu_broadcast_local(struct bennu_socket *, const char *topic,
+    const char *event, struct bennu_payload);
+/* Only to those on one node. 0; or -1 with errno: EHOSTUNREACH when there is no
+ * such node. */
+BENNU_API int bennu_broadcast_direct(struct bennu_socket *, const char *node,
+    const char *topic, const char *event, struct bennu_payload);
+
+/*
+ * How many subscribe to a topic on this node: channels of it that are joined
+ * (and bennu_subscribe). -1 with errno: ENOTSUP, until pubsub can tell.
+ */
+BENNU_API long bennu_subscribers(struct bennu_socket *, const char *topic);
+
 /* Close all connections whose socket id this is, with code 1001. */
 BENNU_API void bennu_disconnect(struct bennu_socket *, const char *id);
 
@@ -253,6 +300,60 @@ BENNU_API void bennu_disconnect(struct bennu_socket *, const char *id);
  */
 BENNU_API void bennu_subscribe(struct bennu_socket *, const char *topic);
 BENNU_API void bennu_unsubscribe(struct bennu_socket *, const char *topic);
+
+/* ---- Presence: who is where ----
+ *
+ * A presence is a channel, a topic and a key, with a meta: an object. It ends
+ * with the channel's process. Clients of the topic get presence_diff; a channel
+ * pushes presence_state itself:
+ *
+ *   bennu_push(socket, "presence_state", bennu_presence_list(socket, NULL));
+ *
+ * topic may be NULL: the channel's own. Not inside join.
+ *
+ * Until presence comes all of these fail with ENOTSUP.
+ */
+
+/*
+ * The phx_ref of the new meta, lent until the callback returns. NULL with
+ * errno: EEXIST, this channel tracks that key on that topic already.
+ */
+BENNU_API const char *bennu_presence_track(struct bennu_socket *,
+    const char *topic, const char *key, struct bennu_payload meta);
+/* The new meta takes the old one's place; as above. ENOENT: there is none. */
+BENNU_API const char *bennu_presence_update(struct bennu_socket *,
+    const char *topic, const char *key, struct bennu_payload meta);
+/* 0, also when there was none; -1 with errno. */
+BENNU_API int bennu_presence_untrack(
+    struct bennu_socket *, const char *topic, const char *key);
+/*
+ * All presences of a topic: {"key": {"metas": [{"phx_ref": ..., ...}]}, ...};
+ * lent until the callback returns. Takes 5 s at most, or the caller crashes.
+ * data is NULL: errno.
+ */
+BENNU_API struct bennu_payload bennu_presence_list(
+    struct bennu_socket *, const char *topic);
+/* Those of one key: {"metas": [...]}; [] when there are none. */
+BENNU_API struct bennu_payload bennu_presence_get_by_key(
+    struct bennu_socket *, const char *topic, const char *key);
+
+/* ---- tokens ----
+ *
+ * As Phoenix.Token makes and reads them. The secret is the transport's, which
+ * is asked; it is never in this process. Until tokens come both fail with
+ * ENOTSUP.
+ */
+
+/* A token for data; lent until the callback returns. NULL with errno. */
+BENNU_API const char *bennu_sign(
+    struct bennu_socket *, const char *salt, struct bennu_payload data);
+/*
+ * What was signed; lent until the callback returns. data is NULL: errno is
+ * EBADMSG (forged, or of another salt or secret) or ETIME (older than that many
+ * seconds; -1: any age is good).
+ */
+BENNU_API struct bennu_payload bennu_verify(
+    struct bennu_socket *, const char *salt, const char *token, long max_age);
 
 /* ---- time ---- */
 
@@ -300,6 +401,24 @@ BENNU_API void bennu_stop(
 /* A line in the server's log, with topic and pid before it. */
 BENNU_API void bennu_log(const struct bennu_socket *, const char *, ...)
     BENNU_PRINTF(2, 3);
+
+/*
+ * Metrics of the application, over all channels and connections since the
+ * server started, for GET /bennu/metrics (bennu.conf(5)). What a callback
+ * counts leaves when it returns: it is lost when it crashes, and in a task. A
+ * name is [a-zA-Z_][a-zA-Z0-9_]{0,63}, does not begin with bennu_ and does not
+ * end in _bucket, _sum or _count; else it is a mistake, as is counting and
+ * observing under one name. The server keeps 256 names; what comes under others
+ * is dropped, and counted as bennu_metrics_dropped_total.
+ */
+/* Adds n to a counter. */
+BENNU_API void bennu_count(struct bennu_socket *, const char *name, uint64_t n);
+/*
+ * Adds a finite value to a histogram. Its buckets are 1, 2.5 and 5 times each
+ * power of ten from 0.001 to 10000: seconds, milliseconds, or sizes.
+ */
+BENNU_API void bennu_observe(
+    struct bennu_socket *, const char *name, double value);
 
 #ifdef __cplusplus
 }

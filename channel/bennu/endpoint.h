@@ -71,6 +71,8 @@ struct bennu_endpoint {
 	bool (*start)(struct bennu_conn *);
 	/* The connection ends, or became a WebSocket. Not after a crash. */
 	void (*stop)(struct bennu_conn *);
+
+	void *reserved[4]; /* NULL */
 };
 
 #define BENNU_ENDPOINT(symbol)                               \
@@ -143,8 +145,32 @@ BENNU_API void bennu_respond_error(
 /* To all on a topic: what bennu_broadcast_to is to a channel. */
 BENNU_API void bennu_conn_broadcast(struct bennu_conn *, const char *topic,
     const char *event, struct bennu_payload);
+/* The same, but only to those on this node. */
+BENNU_API void bennu_conn_broadcast_local(struct bennu_conn *,
+    const char *topic, const char *event, struct bennu_payload);
+/* bennu_disconnect. */
+BENNU_API void bennu_conn_disconnect(struct bennu_conn *, const char *id);
+/* bennu_subscribers; fails with ENOTSUP, until pubsub can tell. */
+BENNU_API long bennu_conn_subscribers(struct bennu_conn *, const char *topic);
 /* A payload of a tree; it is freed (given, not lent). */
 BENNU_API struct bennu_payload bennu_conn_take(struct bennu_conn *, cJSON *);
+
+/* ---- presences, tokens, metrics ---- */
+
+/* As those of bennu/channel.h; lent until the handler returns. The first four
+ * fail with ENOTSUP, until presence and tokens come. */
+BENNU_API struct bennu_payload bennu_conn_presence_list(
+    struct bennu_conn *, const char *topic);
+BENNU_API struct bennu_payload bennu_conn_presence_get_by_key(
+    struct bennu_conn *, const char *topic, const char *key);
+BENNU_API const char *bennu_conn_sign(
+    struct bennu_conn *, const char *salt, struct bennu_payload data);
+BENNU_API struct bennu_payload bennu_conn_verify(
+    struct bennu_conn *, const char *salt, const char *token, long max_age);
+BENNU_API void bennu_conn_count(
+    struct bennu_conn *, const char *name, uint64_t n);
+BENNU_API void bennu_conn_observe(
+    struct bennu_conn *, const char *name, double value);
 
 #ifdef __cplusplus
 }

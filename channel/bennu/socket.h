@@ -49,6 +49,8 @@ struct bennu_user_socket {
 	 * body. Required.
 	 */
 	enum bennu_result (*connect)(struct bennu_connect *);
+
+	void *reserved[4]; /* NULL */
 };
 
 #define BENNU_SOCKET(symbol)                                    \
@@ -117,6 +119,17 @@ BENNU_API void bennu_connect_assign(
 /* A line in the server's log. */
 BENNU_API void bennu_connect_log(
     const struct bennu_connect *, const char *, ...) BENNU_PRINTF(2, 3);
+
+/* As those of bennu/channel.h; lent until connect returns. The first two fail
+ * with ENOTSUP, until tokens come. */
+BENNU_API const char *bennu_connect_sign(
+    struct bennu_connect *, const char *salt, struct bennu_payload data);
+BENNU_API struct bennu_payload bennu_connect_verify(
+    struct bennu_connect *, const char *salt, const char *token, long max_age);
+BENNU_API void bennu_connect_count(
+    struct bennu_connect *, const char *name, uint64_t n);
+BENNU_API void bennu_connect_observe(
+    struct bennu_connect *, const char *name, double value);
 
 #ifdef __cplusplus
 }

@@ -7,6 +7,7 @@
 
 #include <bennu/channel.h>
 #include <check.h>
+#include <errno.h>
 #include <event2/event.h>
 #include <signal.h>
 #include <stdint.h>
@@ -28,6 +29,7 @@
 
 static struct bennu_socket_ref *kept;
 static unsigned timer;
+static char *dump_text; /* what dump makes, or does */
 
 static bool
 is(const struct bennu_message *msg, const char *event)
@@ -158,6 +160,77 @@ handle_reply(struct bennu_socket *socket, const struct bennu_message *msg)
 	return true;
 }
 
+/* Metrics, names of things, what is not there yet. False: none of these. */
+static bool
+handle_others(struct bennu_socket *socket, const struct bennu_message *msg)
+{
+	char uuid[37];
+
+	if (is(msg, "count")) {
+		bennu_count(socket, "visits", 2);
+		bennu_observe(socket, "delay", 0.5);
+		bennu_count(socket, "visits", 1);
+		bennu_reply(socket, "ok", bennu_empty());
+	} else if (is(msg, "count and stop")) {
+		bennu_count(socket, "visits", 1);
+		bennu_stop(socket, BENNU_NORMAL, "counted");
+	} else if (is(msg, "count and die")) {
+		bennu_count(socket, "visits", 1);
+		raise(SIGKILL);
+	} else if (is(msg, "count badly")) {
+		bennu_count(socket, "no-name", 1);
+	} else if (is(msg, "observe badly")) {
+		bennu_observe(socket, "delay", 1e308 * 10);
+	} else if (is(msg, "uuid")) {
+		bennu_uuid(uuid);
+		bennu_push(
+		    socket, "uuid", bennu_format(socket, "\"%s\"", uuid));
+	} else if (is(msg, "dump")) {
+		dump_text = strdup(msg->payload.data);
+	} else if (is(msg, "local")) {
+		bennu_broadcast_local(socket, "t", "e", bennu_text("1"));
+		say(socket, "direct",
+		    bennu_broadcast_direct(
+			socket, bennu_node(), "t", "e", bennu_text("2")));
+		say(socket, "elsewhere",
+		    bennu_broadcast_direct(
+			socket, "bennu@", "t", "e", bennu_text("3")));
+		say(socket, "unreachable", errno == EHOSTUNREACH);
+	} else {
+		return false;
+	}
+	return true;
+}
+
+static void
+say_not_yet(struct bennu_socket *socket, const char *what, bool failed)
+{
+	say(socket, what, failed && errno == ENOTSUP);
+	errno = 0;
+}
+
+static void
+try_not_yet(struct bennu_socket *socket)
+{
+	errno = 0;
+	say_not_yet(socket, "track",
+	    bennu_presence_track(socket, NULL, "k", bennu_empty()) == NULL);
+	say_not_yet(socket, "update",
+	    bennu_presence_update(socket, NULL, "k", bennu_empty()) == NULL);
+	say_not_yet(
+	    socket, "untrack", bennu_presence_untrack(socket, NULL, "k") == -1);
+	say_not_yet(
+	    socket, "list", bennu_presence_list(socket, NULL).data == NULL);
+	say_not_yet(socket, "get",
+	    bennu_presence_get_by_key(socket, NULL, "k").data == NULL);
+	say_not_yet(
+	    socket, "sign", bennu_sign(socket, "s", bennu_empty()) == NULL);
+	say_not_yet(
+	    socket, "verify", bennu_verify(socket, "s", "t", 1).data == NULL);
+	say_not_yet(
+	    socket, "subscribers", bennu_subscribers(socket, "t") == -1);
+}
+
 /* A payload is parsed once, and again in the next message. */
 static void
 try_json(struct bennu_socket *socket, const struct bennu_message *msg)
@@ -194,8 +267,12 @@ try_timers(struct bennu_socket *socket)
 static enum bennu_result
 handle_in(struct bennu_socket *socket, const struct bennu_message *msg)
 {
-	if (handle_reply(socket, msg))
+	if (handle_reply(socket, msg) || handle_others(socket, msg))
 		return BENNU_OK;
+	if (is(msg, "not yet")) {
+		try_not_yet(socket);
+		return BENNU_OK;
+	}
 	if (is(msg, "nothing"))
 		return BENNU_OK;
 	if (is(msg, "refuse"))
@@ -312,6 +389,33 @@ terminate(
 	bennu_broadcast(socket, "bye", bennu_format(socket, "\"%s\"", detail));
 }
 
+static struct bennu_payload
+dump(struct bennu_socket *socket)
+{
+	if (dump_text == NULL)
+		return bennu_format(
+		    socket, " { \"restarts\" : %u } ", bennu_restarts(socket));
+	if (strcmp(dump_text, "\"push\"") == 0)
+		bennu_push(socket, "e", bennu_empty());
+	if (strcmp(dump_text, "\"broadcast\"") == 0)
+		bennu_broadcast(socket, "e", bennu_empty());
+	if (strcmp(dump_text, "\"die\"") == 0)
+		raise(SIGKILL);
+	if (strcmp(dump_text, "\"bad\"") == 0)
+		return bennu_text("{");
+	if (strcmp(dump_text, "\"bytes\"") == 0)
+		return bennu_bytes("1", 1);
+	if (strcmp(dump_text, "\"none\"") == 0)
+		return (struct bennu_payload){ .kind = BENNU_JSON };
+	if (strcmp(dump_text, "\"large\"") == 0)
+		return bennu_format(socket, "\"%0*d\"", 2 << 20, 1);
+	if (strcmp(dump_text, "\"count\"") == 0)
+		bennu_count(socket, "dumps", 1);
+	if (strcmp(dump_text, "\"stop\"") == 0)
+		bennu_stop(socket, BENNU_NORMAL, "in dump");
+	return bennu_text(dump_text);
+}
+
 /* ---- the test's side: a transport ---- */
 
 static const char *const intercepted[] = { "changed", "stop", NULL };
@@ -324,6 +428,7 @@ static const struct bennu_channel full = {
 	.handle_out = handle_out,
 	.handle_info = handle_info,
 	.terminate = terminate,
+	.dump = dump,
 };
 static const struct bennu_channel only_join = {
 	.abi = BENNU_ABI,
@@ -390,6 +495,29 @@ tell_fields(struct envelope *envelope, const char *fields)
 	tell("%s;", envelope_end(envelope) ? "" : " BAD");
 }
 
+/* Names, and what they add up to. */
+static void
+tell_tally(struct envelope *envelope)
+{
+	uint32_t n = envelope_get_u32(envelope), kind;
+	size_t size;
+
+	tell("TALLY");
+	while (n-- > 0) {
+		kind = envelope_get_u32(envelope);
+		tell(" %s", envelope_get_data(envelope, &size));
+		tell(" %llu", (unsigned long long)envelope_get_u64(envelope));
+		if (kind == 1)
+			continue;
+		for (kind = envelope_get_u32(envelope); kind > 0; kind--) {
+			tell(" [%u]", envelope_get_u32(envelope));
+			tell(" %llu",
+			    (unsigned long long)envelope_get_u64(envelope));
+		}
+	}
+	tell("%s;", envelope_end(envelope) ? "" : " BAD");
+}
+
 static void
 on_envelope(struct mailbox *m, struct envelope *envelope, void *arg)
 {
@@ -407,6 +535,10 @@ on_envelope(struct mailbox *m, struct envelope *envelope, void *arg)
 		tell_fields(envelope, "ussp");
 	else if (envelope->type == ENVELOPE_STOP)
 		tell_fields(envelope, "us");
+	else if (envelope->type == ENVELOPE_DUMPED)
+		tell_fields(envelope, "uuuus");
+	else if (envelope->type == ENVELOPE_TALLY)
+		tell_tally(envelope);
 	else if (envelope->type == ENVELOPE_KEEP ||
 	    envelope->type == ENVELOPE_FORGET)
 		tell_fields(envelope, "u");
@@ -1068,6 +1200,190 @@ START_TEST(limits)
 }
 END_TEST
 
+/* ---- metrics ---- */
+
+/* 0.5 as the bits of a double. */
+#define HALF "4602678819172646912"
+
+START_TEST(counts)
+{
+	joined();
+	send_event("count");
+	ASSERT_TOLD("REPLY 0 ok {};DONE;TALLY visits 3 delay " HALF " [8] 1;");
+	/* Only what is new. */
+	send_event("nothing");
+	ASSERT_TOLD("DONE;");
+	send_event("count");
+	ASSERT_TOLD("REPLY 0 ok {};DONE;TALLY visits 3 delay " HALF " [8] 1;");
+	leave();
+}
+END_TEST
+
+START_TEST(counts_and_ends)
+{
+	joined();
+	send_event("count and stop");
+	ASSERT_TOLD("TALLY visits 1;BROADCAST 0 room:1 bye \"counted\";"
+		    "STOP 1 counted;EOF;");
+	assert_exit(EXIT_NORMAL);
+	joined();
+	send_event("count and die");
+	ASSERT_TOLD("EOF;");
+	assert_killed(SIGKILL);
+}
+END_TEST
+
+START_TEST(mistakes_in_metrics)
+{
+	static const char *const events[] = { "count badly", "observe badly" };
+
+	for (size_t i = 0; i < 2; i++) {
+		joined();
+		send_event(events[i]);
+		ASSERT_TOLD("EOF;");
+		assert_exit(EXIT_CRASH);
+	}
+}
+END_TEST
+
+/* ---- inspection ---- */
+
+static void
+send_dump(void)
+{
+	mailbox_send(mailbox, ENVELOPE_DUMP, NULL);
+}
+
+START_TEST(dumps)
+{
+	joined();
+	send_dump();
+	ASSERT_TOLD("WAKE dump;DUMPED 0 0 0 0 {\"restarts\":2};SLEEP;");
+	send_in("dump", NULL, "\"large\"");
+	ASSERT_TOLD("DONE;");
+	send_dump();
+	ASSERT_TOLD("WAKE dump;DUMPED 0 0 0 0 \"larger than 1 MiB\";SLEEP;");
+	send_in("dump", NULL, "\"count\"");
+	ASSERT_TOLD("DONE;");
+	send_dump();
+	ASSERT_TOLD("WAKE dump;DUMPED 0 0 0 0 \"count\";SLEEP;TALLY dumps 1;");
+	leave();
+}
+END_TEST
+
+START_TEST(dumps_what_waits)
+{
+	joined();
+	send_event("timers");
+	UNTIL(base, strstr(told, "WAKE second;") != NULL);
+	UNTIL(base, strstr(told, "WAKE third;") != NULL);
+	tools_settle(base);
+	told[0] = '\0';
+	send_dump();
+	UNTIL(base, strstr(told, "SLEEP;") != NULL);
+	ck_assert_msg(
+	    strncmp(told, "WAKE dump;DUMPED 1 ", 19) == 0, "%s", told);
+	ck_assert_int_gt(atoi(told + 19), 90000);
+	leave();
+}
+END_TEST
+
+START_TEST(no_dump)
+{
+	static char accept[] = "\"accept\"";
+
+	fork_channel(&only_join, accept);
+	mailbox_attach(mailbox, base);
+	ASSERT_TOLD("JOINED 1 {};");
+	send_dump();
+	ASSERT_TOLD("WAKE dump;DUMPED 0 0 0 0 null;SLEEP;");
+	leave();
+}
+END_TEST
+
+START_TEST(stops_in_dump)
+{
+	joined();
+	send_in("dump", NULL, "\"stop\"");
+	ASSERT_TOLD("DONE;");
+	send_dump();
+	ASSERT_TOLD("WAKE dump;DUMPED 0 0 0 0 \"stop\";"
+		    "BROADCAST 0 room:1 bye \"in dump\";STOP 1 in dump;EOF;");
+	assert_exit(EXIT_NORMAL);
+}
+END_TEST
+
+START_TEST(mistakes_in_dump)
+{
+	static const char *const how[] = { "\"push\"", "\"broadcast\"",
+		"\"bad\"", "\"bytes\"", "\"none\"" };
+
+	for (size_t i = 0; i < sizeof how / sizeof how[0]; i++) {
+		joined();
+		send_in("dump", NULL, how[i]);
+		ASSERT_TOLD("DONE;");
+		send_dump();
+		ASSERT_TOLD("WAKE dump;EOF;");
+		assert_exit(EXIT_CRASH);
+	}
+	joined();
+	send_in("dump", NULL, "\"die\"");
+	ASSERT_TOLD("DONE;");
+	send_dump();
+	ASSERT_TOLD("WAKE dump;EOF;");
+	assert_killed(SIGKILL);
+}
+END_TEST
+
+/* ---- the rest of the interface ---- */
+
+START_TEST(uuids)
+{
+	static const char form[] = "PUSH uuid \"xxxxxxxx-xxxx-4xxx-yxxx-"
+				   "xxxxxxxxxxxx\";DONE;";
+	char first[sizeof form];
+
+	joined();
+	for (int i = 0; i < 2; i++) {
+		strcpy(first, told);
+		told[0] = '\0';
+		send_event("uuid");
+		UNTIL(base, strstr(told, "DONE;") != NULL);
+		ck_assert_uint_eq(strlen(told), strlen(form));
+		for (size_t k = 0; k < strlen(form); k++)
+			if (form[k] == 'x' && k > 10)
+				ck_assert(strchr("0123456789abcdef", told[k]));
+			else if (form[k] == 'y')
+				ck_assert(strchr("89ab", told[k]));
+			else
+				ck_assert_int_eq(told[k], form[k]);
+	}
+	ck_assert_str_ne(first, told);
+	leave();
+}
+END_TEST
+
+START_TEST(one_node)
+{
+	joined();
+	send_event("local");
+	ASSERT_TOLD("BROADCAST 0 t e 1;BROADCAST 0 t e 2;PUSH direct 0;"
+		    "PUSH elsewhere -1;PUSH unreachable 1;DONE;");
+	leave();
+}
+END_TEST
+
+START_TEST(not_yet)
+{
+	joined();
+	send_event("not yet");
+	ASSERT_TOLD("PUSH track 1;PUSH update 1;PUSH untrack 1;PUSH list 1;"
+		    "PUSH get 1;PUSH sign 1;PUSH verify 1;PUSH subscribers 1;"
+		    "DONE;");
+	leave();
+}
+END_TEST
+
 UNIT_MAIN("channel", join_accepts, join_refuses, mistakes_in_join, join_dies,
     join_stops, replies, what_it_knows, many_messages_at_once, payload_trees,
     kept_messages, mistakes, a_channel_with_join_only, infos,
@@ -1075,4 +1391,6 @@ UNIT_MAIN("channel", join_accepts, join_refuses, mistakes_in_join, join_dies,
     nothing_after_a_stop, told_to_end, the_transport_is_gone,
     the_transport_goes_while_it_sends, terminated_by_its_transport,
     a_loop_ends_too, a_transport_that_reads_late, nonsense_of_the_transport,
-    limits)
+    limits, counts, counts_and_ends, mistakes_in_metrics, dumps,
+    dumps_what_waits, no_dump, stops_in_dump, mistakes_in_dump, uuids, one_node,
+    not_yet)

@@ -1,6 +1,7 @@
 /*
  * api.c - a channel that uses what a busy application uses: interception,
- * acknowledged pushes, tasks. Driven by api.test.mjs.
+ * acknowledged pushes, tasks, inspection, metrics. Driven by api.test.mjs,
+ * inspect.test.mjs and metrics.test.mjs.
  */
 #include <errno.h>
 #include <signal.h>
@@ -9,14 +10,6 @@
 #include <unistd.h>
 
 #include <bennu/channel.h>
-
-static enum bennu_result
-api_join(struct bennu_socket *socket, const struct bennu_message *msg)
-{
-	(void)socket;
-	(void)msg;
-	return BENNU_OK;
-}
 
 static const char *
 string_of(const cJSON *object, const char *name)
@@ -95,7 +88,112 @@ start_tasks(struct bennu_socket *socket, const cJSON *payload)
 	    socket, "ok", bennu_format(socket, "{\"started\":%d}", started));
 }
 
+/* ---- inspection and metrics ---- */
+
+static struct bennu_socket_ref *kept;
+
+/* Its state is whatever was sent last; {"dump": ...} is what it does then. */
+static struct bennu_payload
+api_dump(struct bennu_socket *socket)
+{
+	const char *state = bennu_assigns(socket);
+	cJSON *tree;
+	const char *how;
+
+	if (state == NULL)
+		return bennu_empty();
+	tree = cJSON_Parse(state);
+	how = string_of(tree, "dump");
+	if (how != NULL && strcmp(how, "die") == 0)
+		raise(SIGKILL);
+	if (how != NULL && strcmp(how, "large") == 0) {
+		char *text = malloc(900000);
+
+		memset(text, 'x', 900000 - 1);
+		text[900000 - 1] = '\0';
+		cJSON_AddItemToObject(tree, "text", cJSON_CreateString(text));
+		free(text);
+	}
+	return bennu_take(socket, tree);
+}
+
+static void
+count_all(struct bennu_socket *socket, const cJSON *payload)
+{
+	const cJSON *counted = cJSON_GetObjectItemCaseSensitive(
+	    payload, "count");
+	const cJSON *observed = cJSON_GetObjectItemCaseSensitive(
+	    payload, "observe");
+
+	for (int i = 0; i < cJSON_GetArraySize(counted); i++) {
+		const cJSON *entry = cJSON_GetArrayItem(counted, i);
+
+		bennu_count(socket, entry->string, (uint64_t)entry->valueint);
+	}
+	for (int i = 0; i < cJSON_GetArraySize(observed); i++) {
+		const cJSON *entry = cJSON_GetArrayItem(observed, i);
+
+		bennu_observe(socket, entry->string, entry->valuedouble);
+	}
+	bennu_reply(socket, "ok", bennu_empty());
+}
+
+/* False: none of these. */
+static bool
+handle_state(struct bennu_socket *socket, const struct bennu_message *msg)
+{
+	const cJSON *payload = bennu_json(socket, &msg->payload);
+
+	if (strcmp(msg->event, "state") == 0) {
+		free(bennu_assigns(socket));
+		bennu_assign(socket, strdup(msg->payload.data));
+		bennu_reply(socket, "ok", bennu_empty());
+	} else if (strcmp(msg->event, "busy") == 0) {
+		usleep((useconds_t)number_of(payload, "ms") * 1000);
+	} else if (strcmp(msg->event, "waiting") == 0) {
+		bennu_send_after(socket, 60000, "later", NULL);
+		bennu_send_after(socket, 90000, "later", NULL);
+		bennu_subscribe(socket, "elsewhere");
+		kept = bennu_keep(socket);
+		bennu_reply(socket, "ok", bennu_empty());
+	} else if (strcmp(msg->event, "metrics") == 0) {
+		count_all(socket, payload);
+	} else if (strcmp(msg->event, "crash") == 0) {
+		bennu_count(socket, "lost_total", 1);
+		raise(SIGKILL);
+	} else if (strcmp(msg->event, "stop") == 0) {
+		bennu_stop(socket, BENNU_NORMAL, NULL);
+	} else {
+		return false;
+	}
+	return true;
+}
+
 /* ---- callbacks ---- */
+
+/* {"join": "refuse"}, or "block" until it is killed. */
+static enum bennu_result
+api_join(struct bennu_socket *socket, const struct bennu_message *msg)
+{
+	const char *how = string_of(bennu_json(socket, &msg->payload), "join");
+
+	if (how != NULL && strcmp(how, "block") == 0)
+		for (;;)
+			pause();
+	if (how == NULL || strcmp(how, "refuse") != 0)
+		return BENNU_OK;
+	bennu_count(socket, "refused_total", 1);
+	return BENNU_REFUSE;
+}
+
+static void
+api_terminate(
+    struct bennu_socket *socket, enum bennu_reason reason, const char *detail)
+{
+	(void)reason;
+	(void)detail;
+	bennu_count(socket, "terminated_total", 1);
+}
 
 static enum bennu_result
 api_handle_in(struct bennu_socket *socket, const struct bennu_message *msg)
@@ -120,7 +218,7 @@ api_handle_in(struct bennu_socket *socket, const struct bennu_message *msg)
 		bennu_reply(socket, "ok", bennu_empty());
 	} else if (strcmp(msg->event, "close") == 0) {
 		bennu_close(socket);
-	} else {
+	} else if (!handle_state(socket, msg)) {
 		return BENNU_UNHANDLED;
 	}
 	return BENNU_OK;
@@ -159,4 +257,6 @@ BENNU_CHANNEL(api) = {
 	.handle_in = api_handle_in,
 	.handle_out = api_handle_out,
 	.handle_info = api_handle_info,
+	.terminate = api_terminate,
+	.dump = api_dump,
 };

@@ -117,8 +117,11 @@ static enum bennu_result
 connect_any(struct bennu_connect *c)
 {
 	const char *what = bennu_connect_param(c, "do");
+	struct bennu_payload params = bennu_connect_params(c);
 
 	block_for(bennu_connect_param(c, "sleep"));
+	bennu_connect_count(c, "connects_total", 1);
+	bennu_connect_observe(c, "connect_params", (double)params.size);
 	if (what != NULL && strcmp(what, "refuse") == 0)
 		return BENNU_REFUSE;
 	if (what != NULL)

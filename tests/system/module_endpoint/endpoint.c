@@ -4,6 +4,7 @@
  */
 #include <signal.h>
 #include <stdio.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -205,6 +206,22 @@ options(struct bennu_conn *conn)
 	bennu_respond(conn, 200, "text/plain", "mine", 4);
 }
 
+static void
+metrics(struct bennu_conn *conn)
+{
+	bennu_conn_count(conn, "requests_total", 1);
+	bennu_conn_observe(conn, "request_size", 0);
+	errno = 0;
+	if (bennu_conn_presence_list(conn, "t").data != NULL ||
+	    bennu_conn_presence_get_by_key(conn, "t", "k").data != NULL ||
+	    bennu_conn_sign(conn, "s", bennu_empty()) != NULL ||
+	    bennu_conn_verify(conn, "s", "t", 1).data != NULL ||
+	    bennu_conn_subscribers(conn, "t") != -1 || errno != ENOTSUP)
+		abort();
+	bennu_conn_broadcast_local(conn, "test:stop", "counted", bennu_empty());
+	bennu_respond(conn, 204, NULL, NULL, 0);
+}
+
 static const struct bennu_route routes[] = {
 	{ "GET", "/about", about },
 	{ "POST", "/about", about },
@@ -228,6 +245,7 @@ static const struct bennu_route routes[] = {
 	{ "GET", "/hang", hang },
 	{ "GET", "/slow", slow },
 	{ "GET", "/hostile/:what", hostile },
+	{ "GET", "/metrics", metrics },
 	{ "OPTIONS", "/mine", options },
 	{ 0 },
 };
