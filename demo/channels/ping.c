@@ -1,7 +1,11 @@
 /*
  * ping.c - ping and ping:NAME, the first channels of "Real-Time Phoenix"
  * (DEMOS.md 0.3): each event shows one way in which a channel can answer, or
- * not answer, or die.
+ * not answer, or die; and request_ping how a broadcast is changed on its way to
+ * each client.
+ *
+ * In the original request_ping is broadcast from the server's console, or from
+ * another node's. Here a client may push it, too: it is broadcast to all.
  */
 #include <string.h>
 
@@ -64,15 +68,35 @@ ping_handle_in(struct bennu_socket *socket, const struct bennu_message *msg)
 		bennu_stop(socket, BENNU_SHUTDOWN, NULL);
 	} else if (strcmp(msg->event, "param_ping") == 0) {
 		param_ping(socket, msg);
+	} else if (strcmp(msg->event, "request_ping") == 0) {
+		bennu_broadcast(socket, "request_ping", msg->payload);
 	} else {
 		return BENNU_UNHANDLED;
 	}
 	return BENNU_OK;
 }
 
+/* request_ping: the client gets send_ping, with the node where it comes out. */
+static enum bennu_result
+ping_handle_out(struct bennu_socket *socket, const struct bennu_message *msg)
+{
+	const cJSON *request = bennu_json(socket, &msg->payload);
+	cJSON *tree = cJSON_IsObject(request) ? cJSON_Duplicate(request, true)
+					      : cJSON_CreateObject();
+
+	cJSON_DeleteItemFromObjectCaseSensitive(tree, "from_node");
+	cJSON_AddStringToObject(tree, "from_node", bennu_node());
+	bennu_push(socket, "send_ping", bennu_take(socket, tree));
+	return BENNU_OK;
+}
+
+static const char *const intercepted[] = { "request_ping", NULL };
+
 BENNU_CHANNEL(ping) = {
 	.abi = BENNU_ABI,
 	.name = "ping",
+	.intercept = intercepted,
 	.join = ping_join,
 	.handle_in = ping_handle_in,
+	.handle_out = ping_handle_out,
 };

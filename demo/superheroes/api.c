@@ -1,6 +1,7 @@
 /*
- * api.c - superheroes over HTTP: what the original application's routes answer,
- * and the news of each change to all who listen.
+ * api.c - the HTTP of the demo. Superheroes: what the original application's
+ * routes answer, and the news of each change to all who listen. Pushes, whose
+ * handler is push/request.c: a server has one endpoint.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 
 #include "hero.h"
 #include "openapi.h"
+#include "push/push.h"
 #include "store.h"
 
 /* ---- answers ---- */
@@ -262,6 +264,7 @@ static const struct bennu_route routes[] = {
 	{ "PUT", "/api/superheroes/:id", update_hero },
 	{ "PATCH", "/api/superheroes/:id", update_hero },
 	{ "DELETE", "/api/superheroes/:id", delete_hero },
+	{ "POST", "/api/push", push_request },
 	{ "GET", "/api/openapi", show_openapi },
 	{ 0 },
 };
