@@ -21,7 +21,7 @@ function everything(directory) {
   fs.mkdirSync(path.join(directory, 'pages'));
   return {
     directory,
-    server: { max_connections: 1000 },
+    server: { max_connections: 1000, head_timeout: '10min' },
     socket: { module: 'connect.so:user_socket' },
     channels: {
       'test:*': {},
@@ -42,6 +42,12 @@ function everything(directory) {
 const CHANNELS = ['test:a', 'room:lobby', 'superheroes:all', 'fixture:a', 'api:1'];
 const TASKS = 2; // of the first api:1
 
+// Else the channel ends.
+async function acknowledge(client, topic) {
+  const [joinRef, , , , { message_id }] = await client.event(topic, 'hydrate');
+  client.send(joinRef, topic, 'message_ack', { message_id, status: 'Received' });
+}
+
 // A server with processes of each role: two sockets, a connection with an
 // endpoint.
 async function family(t) {
@@ -52,6 +58,7 @@ async function family(t) {
   for (const client of clients) {
     t.after(() => client.socket.terminate());
     for (const topic of CHANNELS) client.channel = await client.join(topic);
+    await acknowledge(client, 'superheroes:all');
   }
   await clients[0].channel.ok('tasks', { n: TASKS, how: 'wait' });
   await until(() => server.workers('task').length === TASKS, 'the tasks');
