@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import WebSocket from 'ws';
+import { Client } from './lib/client.mjs';
 import { gone } from './lib/procs.mjs';
 import { start } from './lib/server.mjs';
 import { Inbox, until, within } from './lib/wait.mjs';
@@ -136,6 +137,41 @@ test('tasks are in the tree, may be killed, are limited, and end with their chan
   process.kill(worker.pid, 'SIGKILL');
   for (const pid of pids) await gone(pid);
   assert.equal((await call(channel, 'echo')).status, 'ok');
+});
+
+test('channels that need presence and tokens are written already; until then ENOTSUP', async (t) => {
+  const of = (name) => ({ module: `api.so:${name}` });
+  const other = await start(t, {
+    socket: { module: 'api.so:auth_socket' },
+    channels: {
+      'notifications:*': of('notifications'), tracked: of('tracked'), 'user:*': of('user'),
+      recurring: of('recurring'), node: of('node'),
+    },
+  });
+  const missing = { reason: 'ENOTSUP' };
+  const client = await Client.open(`${other.url()}&token=7`);
+  t.after(() => client.close());
+  const user = await client.join('user:7');
+  const lobby = await client.join('notifications:lobby');
+  const { user_name: name } = (await lobby.event('user_info'))[4];
+  assert.match(name, /^notifications:[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
+  assert.deepEqual((await lobby.event('not_tracked'))[4], missing);
+  assert.deepEqual((await lobby.event('presence_state'))[4], missing);
+  lobby.send('notify_direct', { recipient: name, body: 'x' });
+  assert.equal((await lobby.event('notification'))[4].body, 'x');
+  const tracked = await client.join('tracked');
+  assert.deepEqual(await tracked.call('track', {}), { status: 'error', response: missing });
+  const recurring = await client.join('recurring');
+  assert.deepEqual((await recurring.event('new_token'))[4], missing);
+  assert.deepEqual(await recurring.call('verify', {}), { status: 'error', response: missing });
+  const node = await client.join('node');
+  const reply = await node.call('send', { n: 1 });
+  assert.equal(reply.status, 'error');
+  assert.match(reply.response.reason, /host/i);
+  assert.deepEqual((await node.event('subscribers'))[4], missing);
+  assert.deepEqual((await node.event('local'))[4], { n: 1 });
+  assert.match((await node.event('direct'))[4].from_node, /^bennu@./);
+  await user.leave();
 });
 
 test('V1 and V2 clients share a topic', async (t) => {
