@@ -244,6 +244,21 @@ setup_demo() {
 	setup_unlock
 }
 
+# setup_fuzz TARGETS...: those of tests/fuzz.
+setup_fuzz() {
+	setup_lock
+	setup_packages "${build_packages[@]}" clang libclang-rt-14-dev
+	CC=clang setup_build build-fuzz fuzzers \
+		"$(printf 'tests/fuzz/fuzz_%s ' "$@")" \
+		-Dfuzz=true -Db_lundef=false
+	setup_unlock
+}
+
+fuzz_targets() {
+	find "$root/tests/fuzz" -name 'fuzz_*.c' -printf '%f\n' |
+		sed 's/^fuzz_//; s/\.c$//' | sort
+}
+
 # What is measured: optimized, without sanitizers; asserts stay on.
 setup_release() {
 	setup_lock
