@@ -1,4 +1,5 @@
-// A counter that ticks by itself and answers late when asked to.
+// A counter that ticks by itself, answers late when asked to, and hands on no
+// more than one debounce_ping in 3 s.
 import { useState } from "react";
 import Card from "../components/Card.jsx";
 import Outcome from "../components/Outcome.jsx";
@@ -26,9 +27,31 @@ function Ticks({ ticks }) {
   );
 }
 
+// sent, got: how many; gap: ms between the last two that came.
+const NO_PINGS = { sent: 0, got: 0, at: null, gap: null };
+
+function arrived(known) {
+  const at = performance.now();
+  const gap = known.at === null ? null : at - known.at;
+  return { ...known, got: known.got + 1, at, gap };
+}
+
+function Debounced({ sent, got, gap }) {
+  if (sent + got === 0) return null;
+  return (
+    <output className="outcome good">
+      <b>{got}</b> came of {sent}
+      {gap !== null && (
+        <span className="ms"> +{(gap / 1000).toFixed(2)} s</span>
+      )}
+    </output>
+  );
+}
+
 export default function Demo() {
   const [topic] = useState(() => `demo:${Math.floor(Math.random() * 50000)}`);
   const [ticks, setTicks] = useState([]);
+  const [debounced, setDebounced] = useState(NO_PINGS);
   const channel = useChannel(topic, {
     probe: "ping",
     on: {
@@ -36,6 +59,7 @@ export default function Demo() {
         const tick = { value, at: performance.now() };
         setTicks((known) => [...known, tick].slice(-KEPT));
       },
+      debounce_ping: () => setDebounced(arrived),
     },
   });
   const { state } = useChannelState(channel);
@@ -43,6 +67,11 @@ export default function Demo() {
 
   function askLate() {
     for (const delay of DELAYS) ask(delay, `ping:${delay}`);
+  }
+
+  function debounce() {
+    channel.push("debounce_ping", {});
+    setDebounced((known) => ({ ...known, sent: known.sent + 1 }));
   }
 
   return (
@@ -59,6 +88,14 @@ export default function Demo() {
         <button type="button" disabled={state === "closed"} onClick={askLate}>
           ping after 1, 2 and 3 s
         </button>
+        <button
+          type="button"
+          disabled={state === "closed"}
+          title="press it often: one comes at once, the next 3 s later"
+          onClick={debounce}
+        >
+          debounce_ping
+        </button>
       </div>
       <ul className="answers">
         <li>
@@ -71,6 +108,10 @@ export default function Demo() {
             <Outcome outcome={outcomes[delay]} />
           </li>
         ))}
+        <li>
+          <code>debounce_ping</code>
+          <Debounced {...debounced} />
+        </li>
       </ul>
     </Card>
   );

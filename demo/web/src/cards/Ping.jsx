@@ -1,11 +1,13 @@
 // Every way in which a channel can treat an event: answer, refuse, keep
-// silent, stop, crash.
+// silent, stop, crash. And a broadcast that the server changes on its way: the
+// page answers what becomes of it with a ping.
 import { useState } from "react";
 import Card from "../components/Card.jsx";
 import Outcome from "../components/Outcome.jsx";
 import { useAsk, useChannel, useChannelState } from "../lib/channels.js";
 
 const TOPIC = "ping";
+const REQUEST = "request_ping";
 
 function questions(phrase) {
   return [
@@ -50,7 +52,17 @@ function Question({ name, event, payload, about, disabled, outcome, onAsk }) {
 export default function Ping() {
   const [attempt, setAttempt] = useState(0);
   const [phrase, setPhrase] = useState("hello");
-  const channel = useChannel(TOPIC, { probe: "ping" }, attempt);
+  const channel = useChannel(
+    TOPIC,
+    {
+      probe: "ping",
+      on: {
+        send_ping: ({ from_node: node }) =>
+          ask(REQUEST, "ping", { ack_phrase: node }),
+      },
+    },
+    attempt
+  );
   const { state } = useChannelState(channel);
   const [outcomes, ask] = useAsk(channel);
 
@@ -91,6 +103,14 @@ export default function Ping() {
             onAsk={ask}
           />
         ))}
+        <Question
+          name={REQUEST}
+          event={REQUEST}
+          about="for all: the node asks for a ping"
+          disabled={state === "closed"}
+          outcome={outcomes[REQUEST]}
+          onAsk={() => channel.push(REQUEST, {})}
+        />
       </ul>
     </Card>
   );

@@ -3,6 +3,18 @@ import Room from "./Room.jsx";
 import Demo from "./Demo.jsx";
 import Superheroes from "./Superheroes.jsx";
 import Ping from "./Ping.jsx";
+import Slow from "./Slow.jsx";
+import Dupe from "./Dupe.jsx";
+import Push from "./Push.jsx";
 import Wild from "./Wild.jsx";
 
-export const cards = [Room, Demo, Superheroes, Ping, Wild];
+export const cards = [
+  Room,
+  Demo,
+  Superheroes,
+  Ping,
+  Slow,
+  Dupe,
+  Push,
+  Wild,
+];

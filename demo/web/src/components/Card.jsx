@@ -15,11 +15,20 @@ function Fact({ label, children }) {
   );
 }
 
-// `note` says in a few words what happens to the channel when it dies.
-export default function Card({ title, topic, channel, note, children }) {
+// `note` says in a few words what happens to the channel when it dies; `mount`
+// where its socket is, when that is not the page's own: then the tree does not
+// say which worker is its.
+export default function Card({
+  title,
+  topic,
+  channel,
+  note,
+  mount,
+  children,
+}) {
   const id = useId();
   const { state, joinRef } = useChannelState(channel);
-  const { worker, pid, changes } = useOwnWorker(topic);
+  const { worker, pid, changes } = useOwnWorker(mount ? null : topic);
   const last = useStore(kills).find(
     (entry) => entry.role === "channel" && entry.title === topic
   );
@@ -34,8 +43,14 @@ export default function Card({ title, topic, channel, note, children }) {
       <p className="facts">
         <Fact label="topic">{topic ?? "none yet"}</Fact>
         <Fact label="join_ref">{joinRef ?? "none"}</Fact>
-        <Fact label="pid">{pid ?? "unknown"}</Fact>
-        <Fact label="pid changes">{changes}</Fact>
+        {mount ? (
+          <Fact label="socket">{mount}</Fact>
+        ) : (
+          <>
+            <Fact label="pid">{pid ?? "unknown"}</Fact>
+            <Fact label="pid changes">{changes}</Fact>
+          </>
+        )}
       </p>
       {last && (
         <p className="last" aria-hidden="true">

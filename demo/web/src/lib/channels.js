@@ -3,8 +3,8 @@ import { useEffect, useRef, useState, useSyncExternalStore } from "react";
 import { frames } from "./frames.js";
 import { socket } from "./socket.js";
 
-// topic -> { channel, probe, greeting } of what this page has joined. By one
-// of the two a kill is measured: the probe is an event that its channel answers
+// topic -> { channel, probe, greeting } of what this page's own socket has
+// joined. By one of the two a kill is measured: the probe is an event that its channel answers
 // with ok, the greeting one that it pushes after each join.
 export const members = new Map();
 
@@ -23,7 +23,7 @@ export function useChannelState(channel) {
 // Joins the topic for as long as the card is there; a new attempt joins the
 // same topic again. `on` maps events to functions; onJoin runs after each
 // join, also those that the client makes by itself, onError whenever the
-// channel is lost.
+// channel is lost. With `over` it goes over that socket, not the page's own.
 export function useChannel(topic, options, attempt = 0) {
   const [channel, setChannel] = useState(null);
   const latest = useRef(options);
@@ -31,10 +31,10 @@ export function useChannel(topic, options, attempt = 0) {
 
   useEffect(() => {
     if (topic === null) return undefined;
-    const joining = socket.channel(topic, () => latest.current.params ?? {});
-    const { probe, greeting } = options;
+    const { over = socket, probe, greeting } = options;
+    const joining = over.channel(topic, () => latest.current.params ?? {});
     const member = { channel: joining, probe, greeting };
-    members.set(topic, member);
+    if (over === socket) members.set(topic, member);
     for (const event of Object.keys(options.on ?? {})) {
       joining.on(event, (payload) =>
         latest.current.on[event](payload, joining)

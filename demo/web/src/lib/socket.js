@@ -1,5 +1,6 @@
-// The one socket of this page, and how long it has been open: that number is
-// what the whole page is about.
+// The socket of this page, and how long it has been open: that number is what
+// the whole page is about. Some cards have another one beside it.
+import { useEffect, useState } from "react";
 import { Socket } from "phoenix";
 import { createStore } from "./store.js";
 import { LoggedWebSocket } from "./frames.js";
@@ -28,4 +29,16 @@ export function connect() {
     }));
   });
   socket.connect();
+}
+
+// Another socket, open for as long as the card is there.
+export function useSocket(mount) {
+  const [other] = useState(
+    () => new Socket(mount, { transport: LoggedWebSocket })
+  );
+  useEffect(() => {
+    other.connect();
+    return () => other.disconnect();
+  }, [other]);
+  return other;
 }
