@@ -14,6 +14,8 @@ import { Inbox, until, within } from './lib/wait.mjs';
 import { head, Wire } from './lib/wire.mjs';
 
 const root = process.getuid() === 0;
+// Supervisor, pubsub and transports are not dumpable.
+const notRoot = !root && 'only root sees their descriptors';
 const ipv6 = Object.values(os.networkInterfaces()).flat().some((i) => i.address === '::1');
 
 const freePort = () =>
@@ -204,7 +206,7 @@ test('kill -9 of transports is no crash of an address', async (t) => {
 
 // ---- descriptors ----
 
-test('the supervisor holds as many descriptors with 200 connections as with none', async (t) => {
+test('the supervisor holds as many descriptors with 200 connections as with none', { skip: notRoot }, async (t) => {
   const server = await start(t, { server: { head_timeout: '60s' } });
   const before = Object.keys(descriptors(server.pid)).length;
   const wires = await hold(server, 200);
@@ -215,7 +217,7 @@ test('the supervisor holds as many descriptors with 200 connections as with none
   assert.equal(Object.keys(descriptors(server.pid)).length, before);
 });
 
-test('workers have the descriptors that they need, and no others', async (t) => {
+test('workers have the descriptors that they need, and no others', { skip: notRoot }, async (t) => {
   const pages = temporary();
   t.after(() => fs.rmSync(pages, { recursive: true }));
   const server = await start(t, { endpoint: { static: pages } });
@@ -315,7 +317,7 @@ test('sockets that systemd opened take the place of the configured ones', async 
   await (await client.join('test:a')).ok('echo');
   const { transport, channel } = await (await client.join('test:b')).pids();
   const inode = `socket:[${listenInode(port)}]`;
-  for (const pid of [transport, channel]) {
+  for (const pid of root ? [transport, channel] : [channel]) {
     assert.ok(!Object.values(descriptors(pid)).includes(inode));
     assert.doesNotMatch(fs.readFileSync(`/proc/${pid}/environ`, 'latin1'), /LISTEN_/);
   }
