@@ -194,7 +194,7 @@ function mappings(pid) {
     }));
 }
 
-test('shared memory: the roster of pubsub, a page of an endpoint, what the application maps', { skip }, async (t) => {
+test('shared memory: the roster of pubsub, the counters, a page of an endpoint, what the application maps', { skip }, async (t) => {
   const { server } = await family(t);
   const shared = new Map();
   for (const worker of server.processes())
@@ -213,6 +213,7 @@ test('shared memory: the roster of pubsub, a page of an endpoint, what the appli
       ['heroes.db-shm', 32_768, 'endpoint'], // sqlite's
       [anonymous, 4096, 'endpoint transport'], // transport/endpoint.c: has the handler begun?
       [anonymous, 8192, 'pubsub supervisor'], // pubsub/roster.c, of max_connections
+      [anonymous, 73_728, 'supervisor transport transport transport'], // common/stats.c, with `tree`
     ],
   );
 });
