@@ -23,6 +23,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/tree.h"
@@ -319,6 +320,17 @@ entry_put(struct journal *journal, uint64_t number,
 
 /* ---- the writer ---- */
 
+/* An epoch is the time of its beginning, but for the first: what stands in the
+ * journal may be damaged, too, and no epoch must come twice. */
+static uint64_t
+epoch_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
 /* Empty, with other numbers: readers of the old epoch find that it is over
  * before a byte of the ring changes. */
 static void
@@ -326,9 +338,7 @@ renew(struct journal *journal)
 {
 	struct front *front = journal->front;
 
-	journal->epoch++;
-	if (journal->epoch == 0)
-		journal->epoch++; /* readers take 0 for none */
+	journal->epoch = epoch_now();
 	journal->number = journal->end = journal->claimed = 0;
 	journal->before = 0;
 	atomic_store(&front->renewing, 1);

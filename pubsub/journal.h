@@ -64,6 +64,7 @@ uint64_t journal_append(struct journal *, const struct journal_entry *);
 
 /* ---- readers ---- */
 
+/* Rises, by more than 1. */
 uint64_t journal_epoch(const struct journal *);
 /* Number of the last entry; 0: none yet. */
 uint64_t journal_head(const struct journal *);

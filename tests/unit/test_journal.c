@@ -598,7 +598,7 @@ END_TEST
 
 /* ---- damage ---- */
 
-#define FEW 20 /* entries */
+#define FEW 21 /* entries; odd: a flipped bit of the last number loses one */
 
 static void
 append_few(struct journal *journal)
@@ -654,7 +654,8 @@ START_TEST(damaged_entries_are_found)
 				    JOURNAL_OK);
 			/* The last one is looked at in any case. */
 			ck_assert(!journal_open(journal, numbers[i] != FEW));
-			ck_assert_uint_eq(journal_epoch(journal), ++epoch);
+			ck_assert_uint_gt(journal_epoch(journal), epoch);
+			epoch = journal_epoch(journal);
 			ck_assert_uint_eq(journal_head(journal), 0);
 			ck_assert_int_eq(read_number(journal, 1), JOURNAL_END);
 		}
@@ -700,13 +701,12 @@ START_TEST(damage_in_front_is_found)
 {
 	struct journal *journal = begin(SMALL);
 	struct area areas[2];
-	uint64_t found = 0;
+	uint64_t found = 0, epoch = 1;
 
 	ck_assert_uint_eq(find_areas(areas), 2);
 	ck_assert_uint_eq(areas[1].size, SMALL);
 	append_few(journal);
 	for (size_t at = 0; at < areas[0].size - SMALL; at++) {
-		uint64_t epoch = journal_epoch(journal);
 		unsigned char old = areas[0].data[at];
 
 		areas[0].data[at] ^= (unsigned char)(1U << at % 8);
@@ -717,7 +717,8 @@ START_TEST(damage_in_front_is_found)
 			continue;
 		}
 		found++;
-		ck_assert_uint_ne(journal_epoch(journal), epoch);
+		ck_assert_uint_gt(journal_epoch(journal), epoch);
+		epoch = journal_epoch(journal);
 		ck_assert_uint_eq(journal_head(journal), 0);
 		append_few(journal);
 	}
