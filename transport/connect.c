@@ -92,10 +92,12 @@ on_timer(int fd, short what, void *arg)
 		return;
 	}
 	if (c->begun)
-		log_warnx("%s: connect took more than %lld ms: refused",
+		log_warnx("%s: connect took more than %lld ms: refused "
+			  "(connect_timeout)",
 		    c->socket->module, c->socket->connect_timeout);
 	else
-		log_warnx("%s: no turn to connect in %lld ms: refused",
+		log_warnx("%s: no turn to connect in %lld ms: refused "
+			  "(connect_timeout)",
 		    c->socket->module, c->socket->connect_timeout * TURN_TIMES);
 	finish(c, 403);
 }

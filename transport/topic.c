@@ -465,13 +465,13 @@ due_of(const struct topic *topic, const char **what)
 {
 	if (topic->child == NULL)
 		return 0;
-	*what = "its join, run again, hangs";
+	*what = "its join, run again, hangs (join_timeout)";
 	if (topic->rejoin_by != 0)
 		return topic->rejoin_by;
-	*what = "it does not end";
+	*what = "it does not end (shutdown)";
 	if (topic->end_by != 0)
 		return topic->end_by;
-	*what = "its queue stays full";
+	*what = "its queue stays full (hung_timeout)";
 	if (topic->full_since != 0)
 		return topic->full_since +
 		    topic->transport->config->hung_timeout;

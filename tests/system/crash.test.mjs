@@ -406,7 +406,7 @@ for (const deed of ['hang', 'loop', 'deaf_loop'])
     await client.heartbeat(); // the socket goes on meanwhile
     await channel.event('phx_error');
     assert.ok(performance.now() - began >= 1000);
-    await server.log(new RegExp(`channel ${escape(topic)}\\[\\d+\\]: its join, run again, hangs; killed`));
+    await server.log(new RegExp(`channel ${escape(topic)}\\[\\d+\\]: its join, run again, hangs \\(join_timeout\\); killed`));
   });
 
 test('phx_error comes after such crashes only: a whole life without one', async (t) => {

@@ -88,6 +88,29 @@ test('bytes count for a queue, too; one message is taken whole', async (t) => {
   assert.equal((await channel.ok('echo', { pad: 'x'.repeat(1_000_000) })).pad.length, 1_000_000);
 });
 
+test('queues_max_bytes: all queues of a client together, though none is full', async (t) => {
+  const server = await start(t, {
+    channels,
+    server: { queue_max_bytes: '1M', queues_max_bytes: '100k' },
+  });
+  const client = await server.connect();
+  const { path, open } = gate(server);
+  const topics = await Promise.all(['test:a', 'test:b', 'test:c'].map((topic) => client.join(topic)));
+  for (const channel of topics) channel.send('do', { do: 'wait_file', path });
+  const pad = 'x'.repeat(20_000);
+  const last = [];
+  for (let n = 0; n < 10; n++)
+    for (const channel of topics) last[n] = [channel, channel.send('echo', { pad })];
+  const heartbeat = client.send(null, 'phoenix', 'heartbeat');
+  await (await server.connect()).heartbeat();
+  open();
+  await client.reply(heartbeat);
+  for (const [channel, ref] of last) await channel.reply(ref);
+  const order = client.frames.map((f) => f[1]);
+  // It lay behind 600 kB.
+  assert.ok(order.indexOf(heartbeat) >= 20, order.join());
+});
+
 test('a client is not idle while its channel makes it wait', async (t) => {
   const server = await start(t, {
     channels,
@@ -116,7 +139,7 @@ for (const deed of ['hang', 'loop', 'deaf_loop'])
     assert.deepEqual(await channel.reply(fatal), CRASHED);
     assert.ok(performance.now() - began >= 900);
     for (const ref of refs) assert.equal((await channel.reply(ref)).status, 'ok');
-    await server.log(new RegExp(`channel test:a\\[${pid}\\]: its queue stays full; killed`));
+    await server.log(new RegExp(`channel test:a\\[${pid}\\]: its queue stays full \\(hung_timeout\\); killed`));
     await server.log(new RegExp(`test:a\\[${pid}\\] transient: killed, restart 1`));
   });
 
