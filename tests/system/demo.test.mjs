@@ -32,6 +32,7 @@ socket "/stats_socket" {
   module = ${module('demo', 'stats_socket')}
   ${channel('*', 'stats', `options { ping = 20 slow = ${SLOW} }`)}
 }
+socket "/endless_socket" { ${channel('*', 'stats', 'options { slow = 600000 }')} }
 socket "/push_socket" { ${channel('*', 'push')} }
 endpoint {
   module = ${module('superheroes', 'api')}
@@ -300,7 +301,8 @@ describe('/stats_socket', () => {
   });
 
   test('a killed task is an error, and costs nobody else', async (t) => {
-    const joined = await join(open(t, '/stats_socket'), 'valid');
+    const joined = await join(open(t, '/endless_socket'), 'valid');
+    await until(() => server.workers('task').length === 0, 'the end of former tasks');
     const slow = call(joined, 'parallel_slow_ping');
     const task = await until(() => server.workers('task')[0], 'a task');
     process.kill(task.pid, 'SIGKILL');
