@@ -822,6 +822,28 @@ START_TEST(new_epoch)
 }
 END_TEST
 
+/* Also when it is the epoch that was damaged. */
+START_TEST(no_epoch_comes_twice)
+{
+	struct journal *journal = begin(SMALL);
+	struct area areas[2];
+
+	find_areas(areas);
+	for (int round = 0; round < 10; round++) {
+		uint64_t epoch = journal_epoch(journal), *words, at = 0;
+
+		append_few(journal);
+		words = (uint64_t *)(void *)areas[0].data;
+		while (words[at] != epoch)
+			ck_assert_uint_lt(++at, 512);
+		words[at]--;
+		ck_assert(!journal_open(journal, false));
+		ck_assert_uint_gt(journal_epoch(journal), epoch);
+	}
+	journal_unmap(journal);
+}
+END_TEST
+
 /* ---- who has it ---- */
 
 /* The status of a child that runs it. */
@@ -897,4 +919,5 @@ UNIT_MAIN("journal", begins_empty, refuses_bad_sizes, round_trips, wraps_around,
     slow_reader_is_overrun, largest_entry, many_readers_and_a_fast_writer,
     writers_killed_at_random, writers_killed_at_each_instruction,
     damaged_entries_are_found, damage_in_front_is_found, garbage,
-    lengths_are_not_believed, new_epoch, inherited_by_whom_it_is_meant_for)
+    lengths_are_not_believed, new_epoch, no_epoch_comes_twice,
+    inherited_by_whom_it_is_meant_for)
