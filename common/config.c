@@ -51,6 +51,7 @@ set_defaults(struct config *config)
 	config->head_max = 16 * 1000;
 	config->headers_max = 100;
 	config->affinity = true;
+	config->huge_text = true;
 	config->body_max = 8 * MB;
 	config->endpoint.handler_timeout = 15 * SECOND;
 	config->crash_limit = 3;

@@ -113,6 +113,7 @@ struct config {
 	unsigned pubsub_workers;              /* 0 = by formula */
 	unsigned connect_workers;             /* processes that run connect */
 	bool affinity;      /* a transport and its channels stay on one core */
+	bool huge_text;     /* the program's code lies in a huge page */
 	size_t backlog_max; /* bytes that may wait for one slow client */
 	enum backlog_policy backlog_policy;
 	size_t queue_max_bytes; /* that may wait for one channel */

@@ -568,6 +568,7 @@ static const struct config_key server_keys[] = {
 	{ SERVER(head_timeout), .set = set_time, .min = 1, .max = DAY },
 	{ SERVER(head_max), .set = set_size, .min = 1000, .max = MB },
 	{ SERVER(affinity), .set = set_bool },
+	{ SERVER(huge_text), .set = set_bool },
 	{ SERVER(headers_max), .set = set_unsigned, .min = 10, .max = 1000 },
 	{ SERVER(body_max), .set = set_size, .min = 1, .max = GB,
 	    .zero = true },

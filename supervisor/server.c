@@ -42,6 +42,7 @@
 #include "supervisor/rundir.h"
 #include "supervisor/server.h"
 #include "supervisor/systemd.h"
+#include "supervisor/text.h"
 #include "transport/transport.h"
 #include "transport/tree.h"
 
@@ -871,6 +872,8 @@ prepare(struct server *server)
 	};
 
 	raise_descriptor_limit();
+	if (server->config->huge_text)
+		text_huge();
 	fill_heap_holes();
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1) == -1)
 		fatal("PR_SET_CHILD_SUBREAPER");
