@@ -878,6 +878,7 @@ prepare(struct server *server)
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1) == -1)
 		fatal("PR_SET_CHILD_SUBREAPER");
 	prctl(PR_SET_DUMPABLE, 0);
+	transport_prepare();
 	server->base = event_base_new();
 	if (server->base == NULL)
 		fatalx("event_base_new");

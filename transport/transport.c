@@ -766,12 +766,18 @@ on_published(void *arg)
 	exit_when_done(t);
 }
 
-/* Few descriptors: poll(2) costs less than an epoll instance would. */
-static struct event_base *
-make_event_base(void)
+/*
+ * Made before the fork: every transport begins with a copy of it. With poll(2)
+ * nothing of it lies in the kernel, and for few descriptors it costs less than
+ * an epoll instance would. libevent's pipe for signals stays with the
+ * supervisor: transports have a signalfd.
+ */
+static struct event_base *event_base;
+
+void
+transport_prepare(void)
 {
 	struct event_config *config = event_config_new();
-	struct event_base *base;
 
 	if (config == NULL)
 		fatalx("event_config_new");
@@ -779,11 +785,10 @@ make_event_base(void)
 	event_config_avoid_method(config, "select");
 	event_config_set_flag(
 	    config, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_IGNORE_ENV);
-	base = event_base_new_with_config(config);
+	event_base = event_base_new_with_config(config);
 	event_config_free(config);
-	if (base == NULL)
+	if (event_base == NULL)
 		fatalx("event_base_new");
-	return base;
 }
 
 static void
@@ -876,6 +881,7 @@ transport_run(void *arg)
 	};
 	char name[96];
 
+	assert(event_base != NULL);
 	t.config = t.start->config;
 	snprintf(name, sizeof name, "transport #%llu %s",
 	    (unsigned long long)t.start->connection, t.start->peer);
@@ -885,7 +891,7 @@ transport_run(void *arg)
 
 	if (t.config->affinity)
 		stay_on_one_core(t.start->connection);
-	t.base = make_event_base();
+	t.base = event_base;
 	listen_to_signals(&t);
 	start_channels(&t);
 	start_pubsub(&t);

@@ -142,6 +142,8 @@ struct transport {
 	bool stopped;                 /* all channels have ended */
 };
 
+/* Once, in the process that forks transports. */
+void transport_prepare(void);
 /* arg: struct transport_start. For process_fork. */
 _Noreturn void transport_run(void *arg);
 
