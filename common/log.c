@@ -78,18 +78,20 @@ priority(enum log_level level)
 	return "";
 }
 
+static void write_line(enum log_level, int, const char *, va_list)
+    __attribute__((__format__(printf, 3, 0)));
 static void vlog(enum log_level, int, const char *, va_list)
     __attribute__((__format__(printf, 3, 0)));
 
-static void
-vlog(enum log_level level, int with_errno, const char *fmt, va_list ap)
+/* Its stack is two pages, which a worker that writes no line is not to touch.
+ */
+__attribute__((__noinline__)) static void
+write_line(enum log_level level, int with_errno, const char *fmt, va_list ap)
 {
 	char text[LINE_MAX_BYTES], line[LINE_MAX_BYTES + 128];
 	int saved = errno;
 	size_t n;
 
-	if (level > log_max)
-		return;
 	vsnprintf(text, sizeof text, fmt, ap);
 	n = (size_t)snprintf(line, sizeof line, "%s%s[%d]: ", priority(level),
 	    log_name, (int)getpid());
@@ -106,6 +108,13 @@ vlog(enum log_level level, int with_errno, const char *fmt, va_list ap)
 	if (write(STDERR_FILENO, line, n) == -1)
 		errno = saved;
 	errno = saved;
+}
+
+static void
+vlog(enum log_level level, int with_errno, const char *fmt, va_list ap)
+{
+	if (level <= log_max)
+		write_line(level, with_errno, fmt, ap);
 }
 
 void

@@ -69,7 +69,8 @@ struct mailbox {
  * Where all mailboxes of the process read to; what is not dispatched at once is
  * copied from here. Only pages that are used cost memory.
  */
-#define READ_SIZE (MAILBOX_INLINE_MAX * 2)
+#define READ_SIZE  (MAILBOX_INLINE_MAX * 2)
+#define DRAIN_SIZE 4096 /* the last words: few, and not worth a mapping */
 static uint8_t read_buffer[READ_SIZE];
 
 int
@@ -350,13 +351,13 @@ receive_descriptors(struct mailbox *mailbox, struct msghdr *msg)
 
 /* One read. Returns false when there was nothing. */
 static bool
-receive(struct mailbox *mailbox, uint8_t *buffer, int flags)
+receive(struct mailbox *mailbox, uint8_t *buffer, size_t size, int flags)
 {
 	union {
 		struct cmsghdr align;
 		char space[CMSG_SPACE(sizeof(int) * FDS_MAX)];
 	} control;
-	struct iovec iov = { buffer, READ_SIZE };
+	struct iovec iov = { buffer, size };
 	struct msghdr msg = {
 		.msg_iov = &iov,
 		.msg_iovlen = 1,
@@ -416,7 +417,7 @@ mailbox_read(struct mailbox *mailbox)
 	if (mailbox->gone || mailbox->dispatching)
 		return;
 	begin_dispatch(mailbox);
-	receive(mailbox, read_buffer, MSG_DONTWAIT);
+	receive(mailbox, read_buffer, READ_SIZE, MSG_DONTWAIT);
 	end_dispatch(mailbox);
 }
 
@@ -430,7 +431,7 @@ mailbox_wait(struct mailbox *mailbox)
 	if (mailbox->gone || mailbox->dispatching)
 		return;
 	begin_dispatch(mailbox);
-	receive(mailbox, read_buffer, 0);
+	receive(mailbox, read_buffer, READ_SIZE, 0);
 	end_dispatch(mailbox);
 }
 
@@ -441,13 +442,13 @@ mailbox_drain(struct mailbox *mailbox)
 
 	if (mailbox->gone || mailbox->dispatching)
 		return;
-	buffer = xmalloc(READ_SIZE);
+	buffer = xmalloc(DRAIN_SIZE);
 	mailbox_resume(mailbox);
 	mailbox->draining = true;
 	begin_dispatch(mailbox);
 	consume(mailbox, read_buffer, 0);
 	while (mailbox->error[0] == '\0' && !mailbox->gone &&
-	    receive(mailbox, buffer, MSG_DONTWAIT))
+	    receive(mailbox, buffer, DRAIN_SIZE, MSG_DONTWAIT))
 		;
 	end_dispatch(mailbox);
 	free(buffer);
@@ -467,7 +468,7 @@ on_readable(int fd, short what, void *arg)
 	if (mailbox->in_size > 0)
 		consume(mailbox, read_buffer, 0);
 	if (!mailbox->paused && !mailbox->gone && mailbox->error[0] == '\0')
-		receive(mailbox, read_buffer, MSG_DONTWAIT);
+		receive(mailbox, read_buffer, READ_SIZE, MSG_DONTWAIT);
 	end_dispatch(mailbox);
 }
 

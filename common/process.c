@@ -49,20 +49,27 @@ process_parent_alive(void)
 	return getppid() == process_parent;
 }
 
+/* Out of the way of the places, if it lies there. */
+static int
+lift_descriptor(const struct process_spec *spec, int fd, int above)
+{
+	int lifted = fd;
+
+	if (fd != -1 && fd < above)
+		lifted = fcntl(fd, F_DUPFD_CLOEXEC, above);
+	if (fd != -1 && lifted == -1)
+		fatal("%s: descriptor %d", spec->name, fd);
+	return lifted;
+}
+
 /* The kept descriptors move down to their places; the rest is closed. */
 static void
 keep_descriptors(const struct process_spec *spec)
 {
 	int above = PROCESS_FD + (int)spec->nfds, tmp[PROCESS_FDS_MAX];
 
-	for (size_t i = 0; i < spec->nfds; i++) {
-		tmp[i] = -1;
-		if (spec->fds[i] == -1)
-			continue;
-		tmp[i] = fcntl(spec->fds[i], F_DUPFD_CLOEXEC, above);
-		if (tmp[i] == -1)
-			fatal("%s: descriptor %d", spec->name, spec->fds[i]);
-	}
+	for (size_t i = 0; i < spec->nfds; i++)
+		tmp[i] = lift_descriptor(spec, spec->fds[i], above);
 	for (size_t i = 0; i < spec->nfds; i++) {
 		int place = PROCESS_FD + (int)i;
 
