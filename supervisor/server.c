@@ -37,6 +37,7 @@
 #include "pubsub/pubsub.h"
 #include "pubsub/roster.h"
 #include "supervisor/connections.h"
+#include "supervisor/cores.h"
 #include "supervisor/limits.h"
 #include "supervisor/listener.h"
 #include "supervisor/rundir.h"
@@ -282,13 +283,17 @@ transport_fork(struct child *child, void *arg)
 		.nfds = TRANSPORT_NFDS,
 		.leads_group = true,
 	};
+	pid_t pid;
 
 	memcpy(peer, connection->peer, sizeof peer);
 	spec.fds[TRANSPORT_FD_CLIENT - PROCESS_FD] = connection->fd;
 	spec.fds[TRANSPORT_FD_REQUESTS - PROCESS_FD] = server->requests[1];
 	spec.fds[TRANSPORT_FD_STATIC - PROCESS_FD] = server->static_fd;
 	connection->child = child;
-	return process_fork(&spec);
+	pid = process_fork(&spec);
+	if (pid != -1 && server->config->affinity)
+		cores_pin(pid, connection->number);
+	return pid;
 }
 
 static void

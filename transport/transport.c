@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -672,33 +671,6 @@ transport_drain(struct transport *t)
 
 /* ---- the role ---- */
 
-/*
- * A transport and its channels stay on one core, each connection on the next
- * one: a hop between two processes that would wake another core costs twice
- * (28 us against 44 us for a push and its reply).
- */
-static void
-stay_on_one_core(uint64_t connection)
-{
-	cpu_set_t all, one;
-	int n, skip;
-
-	if (sched_getaffinity(0, sizeof all, &all) == -1)
-		return; /* more cores than fit: the scheduler's own choice */
-	n = CPU_COUNT(&all);
-	if (n < 2)
-		return;
-	skip = (int)(connection % (unsigned)n);
-	CPU_ZERO(&one);
-	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
-		if (CPU_ISSET(cpu, &all) && skip-- == 0) {
-			CPU_SET(cpu, &one);
-			break;
-		}
-	if (sched_setaffinity(0, sizeof one, &one) == -1)
-		log_warn("sched_setaffinity");
-}
-
 static void
 on_child_died(pid_t pid, int status, void *arg)
 {
@@ -889,8 +861,6 @@ transport_run(void *arg)
 	process_title("%s", name);
 	keep_token(t.start);
 
-	if (t.config->affinity)
-		stay_on_one_core(t.start->connection);
 	t.base = event_base;
 	listen_to_signals(&t);
 	start_channels(&t);
