@@ -82,26 +82,21 @@ struct journal {
 
 /* ---- the memory ---- */
 
-static bool
-lay(uint8_t *at, size_t size, int fd, size_t offset)
-{
-	void *map = mmap(at, size, PROT_READ | PROT_WRITE,
-	    MAP_SHARED | MAP_FIXED, fd, (off_t)offset);
-
-	return map != MAP_FAILED;
-}
-
 /* Reserves the room, then lays the file there: front, ring, ring. */
 static uint8_t *
 map_twice(int fd, size_t front, size_t ring)
 {
+	int prot = PROT_READ | PROT_WRITE, flags = MAP_SHARED | MAP_FIXED;
 	uint8_t *map = mmap(NULL, front + 2 * ring, PROT_NONE,
 	    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *parts[2];
 
 	if (map == MAP_FAILED)
 		return NULL;
-	if (lay(map, front + ring, fd, 0) &&
-	    lay(map + front + ring, ring, fd, front))
+	parts[0] = mmap(map, front + ring, prot, flags, fd, 0);
+	parts[1] = mmap(
+	    map + front + ring, ring, prot, flags, fd, (off_t)front);
+	if (parts[0] != MAP_FAILED && parts[1] != MAP_FAILED)
 		return map;
 	munmap(map, front + 2 * ring);
 	return NULL;
