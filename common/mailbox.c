@@ -26,6 +26,7 @@
 #include "common/xmalloc.h"
 
 #define BODY_IN_MEMFD 0x80000000U
+#define WITH_FD       0x40000000U /* a descriptor comes with it */
 #define SEALS         (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 #define FDS_MAX       8  /* descriptors received and not yet used */
 #define BATCH         16 /* envelopes in one write */
@@ -37,6 +38,7 @@ struct outgoing {
 	size_t size;   /* of both */
 	size_t sent;   /* of what travels inline */
 	bool in_memfd;
+	int fd; /* goes with it; -1: none */
 };
 
 struct mailbox {
@@ -52,6 +54,7 @@ struct mailbox {
 	size_t in_size, in_room;
 	int fds[FDS_MAX];
 	size_t nfds;
+	int with; /* came with the envelope that is being dispatched; -1 */
 
 	STAILQ_HEAD(, outgoing) out;
 	size_t backlog;
@@ -104,6 +107,7 @@ mailbox_new(int fd, mailbox_cb callback, void *arg)
 	struct mailbox *mailbox = xcalloc(1, sizeof *mailbox);
 
 	mailbox->fd = fd;
+	mailbox->with = -1;
 	mailbox->callback = callback;
 	mailbox->arg = arg;
 	STAILQ_INIT(&mailbox->out);
@@ -113,6 +117,8 @@ mailbox_new(int fd, mailbox_cb callback, void *arg)
 static void
 outgoing_free(struct outgoing *out)
 {
+	if (out->fd != -1)
+		close(out->fd);
 	free(out->data);
 	free(out);
 }
@@ -201,19 +207,53 @@ dispatch(
 	return true;
 }
 
-/* The body is in the oldest descriptor that came. */
+/* The oldest descriptor that came; -1: none. */
+static int
+next_fd(struct mailbox *mailbox)
+{
+	int fd;
+
+	if (mailbox->nfds == 0)
+		return -1;
+	fd = mailbox->fds[0];
+	memmove(mailbox->fds, mailbox->fds + 1,
+	    --mailbox->nfds * sizeof mailbox->fds[0]);
+	return fd;
+}
+
+static bool
+dispatch_with_fd(
+    struct mailbox *mailbox, uint32_t type, const uint8_t *data, size_t size)
+{
+	mailbox->with = next_fd(mailbox);
+	if (mailbox->with == -1)
+		return set_error(mailbox, "no descriptor with its envelope");
+	dispatch(mailbox, type, data, size);
+	if (mailbox->with != -1)
+		close(mailbox->with);
+	mailbox->with = -1;
+	return true;
+}
+
+int
+mailbox_take_fd(struct mailbox *mailbox)
+{
+	int fd = mailbox->with;
+
+	mailbox->with = -1;
+	return fd;
+}
+
+/* The body is in a descriptor that came. */
 static bool
 dispatch_memfd(struct mailbox *mailbox, uint32_t type, size_t size)
 {
 	struct stat st;
 	void *body;
-	int fd, seals;
+	int fd = next_fd(mailbox), seals;
 
-	if (mailbox->nfds == 0)
+	if (fd == -1)
 		return set_error(mailbox, "no memfd with its envelope");
-	fd = mailbox->fds[0];
-	memmove(mailbox->fds, mailbox->fds + 1,
-	    --mailbox->nfds * sizeof mailbox->fds[0]);
 
 	/* Unsealed, it could shrink under our feet. */
 	seals = fcntl(fd, F_GET_SEALS);
@@ -250,12 +290,13 @@ dispatch_all(struct mailbox *mailbox, const uint8_t *data, size_t size)
 	while (!holds_back(mailbox) && !mailbox->gone &&
 	    size - at >= ENVELOPE_HEAD) {
 		uint32_t type, body;
-		bool in_memfd;
+		bool in_memfd, with_fd;
 
 		memcpy(&type, data + at, sizeof type);
 		memcpy(&body, data + at + sizeof type, sizeof body);
 		in_memfd = (type & BODY_IN_MEMFD) != 0;
-		type &= ~BODY_IN_MEMFD;
+		with_fd = (type & WITH_FD) != 0;
+		type &= ~(BODY_IN_MEMFD | WITH_FD);
 		if (*envelope_name((enum envelope_type)type) == '?') {
 			set_error(mailbox, "bad envelope type %u", type);
 			break;
@@ -273,7 +314,11 @@ dispatch_all(struct mailbox *mailbox, const uint8_t *data, size_t size)
 		if (size - at - ENVELOPE_HEAD < body)
 			break;
 		at += ENVELOPE_HEAD + body;
-		dispatch(mailbox, type, data + at - body, body);
+		if (!with_fd)
+			dispatch(mailbox, type, data + at - body, body);
+		else if (!dispatch_with_fd(
+			     mailbox, type, data + at - body, body))
+			break;
 	}
 	return at;
 }
@@ -524,37 +569,47 @@ fail:
 	return -1;
 }
 
-/* One head with its descriptor. As sendmsg(2). */
+/* What of an envelope travels inline, with a descriptor. As sendmsg(2). */
 static ssize_t
-send_memfd(struct mailbox *mailbox, const struct outgoing *out)
+send_with_fd(struct mailbox *mailbox, const struct outgoing *out, int fd)
 {
 	union {
 		struct cmsghdr align;
 		char space[CMSG_SPACE(sizeof(int))];
 	} control = { 0 };
-	struct iovec iov = { out->data + out->sent, ENVELOPE_HEAD - out->sent };
+	struct iovec iov = {
+		.iov_base = out->data + out->sent,
+		.iov_len = (out->in_memfd ? ENVELOPE_HEAD : out->size) -
+		    out->sent,
+	};
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 	struct cmsghdr *cmsg;
-	ssize_t n;
-	int fd, saved;
 
 	/* The descriptor went with the first byte. */
-	if (out->sent > 0)
-		return sendmsg(mailbox->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (out->sent == 0) {
+		msg.msg_control = &control;
+		msg.msg_controllen = sizeof control;
+		cmsg = CMSG_FIRSTHDR(&msg);
+		cmsg->cmsg_level = SOL_SOCKET;
+		cmsg->cmsg_type = SCM_RIGHTS;
+		cmsg->cmsg_len = CMSG_LEN(sizeof fd);
+		memcpy(CMSG_DATA(cmsg), &fd, sizeof fd);
+	}
+	return sendmsg(mailbox->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
 
-	fd = body_memfd(out);
-	if (fd == -1)
+static ssize_t
+send_memfd(struct mailbox *mailbox, const struct outgoing *out)
+{
+	int fd = -1, saved;
+	ssize_t n;
+
+	if (out->sent == 0 && (fd = body_memfd(out)) == -1)
 		return -1;
-	msg.msg_control = &control;
-	msg.msg_controllen = sizeof control;
-	cmsg = CMSG_FIRSTHDR(&msg);
-	cmsg->cmsg_level = SOL_SOCKET;
-	cmsg->cmsg_type = SCM_RIGHTS;
-	cmsg->cmsg_len = CMSG_LEN(sizeof fd);
-	memcpy(CMSG_DATA(cmsg), &fd, sizeof fd);
-	n = sendmsg(mailbox->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+	n = send_with_fd(mailbox, out, fd);
 	saved = errno;
-	close(fd);
+	if (fd != -1)
+		close(fd);
 	errno = saved;
 	return n;
 }
@@ -568,7 +623,7 @@ send_inline(struct mailbox *mailbox)
 	size_t n = 0;
 
 	STAILQ_FOREACH (out, &mailbox->out, entry) {
-		if (n == BATCH || out->in_memfd)
+		if (n == BATCH || out->in_memfd || out->fd != -1)
 			break;
 		iov[n].iov_base = out->data + out->sent;
 		iov[n].iov_len = out->size - out->sent;
@@ -576,6 +631,17 @@ send_inline(struct mailbox *mailbox)
 	}
 	msg.msg_iovlen = n;
 	return sendmsg(mailbox->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/* One envelope, or several that need no descriptor. As sendmsg(2). */
+static ssize_t
+send_first(struct mailbox *mailbox, const struct outgoing *out)
+{
+	if (out->in_memfd)
+		return send_memfd(mailbox, out);
+	if (out->fd != -1)
+		return send_with_fd(mailbox, out, out->fd);
+	return send_inline(mailbox);
 }
 
 /* n bytes of the queue have left. */
@@ -608,8 +674,7 @@ mailbox_flush(struct mailbox *mailbox)
 
 	while (
 	    !mailbox->broken && (out = STAILQ_FIRST(&mailbox->out)) != NULL) {
-		ssize_t n = out->in_memfd ? send_memfd(mailbox, out)
-					  : send_inline(mailbox);
+		ssize_t n = send_first(mailbox, out);
 
 		if (n >= 0) {
 			advance(mailbox, (size_t)n);
@@ -646,6 +711,13 @@ void
 mailbox_send(struct mailbox *mailbox, enum envelope_type type,
     struct envelope_writer *writer)
 {
+	mailbox_send_fd(mailbox, type, writer, -1);
+}
+
+void
+mailbox_send_fd(struct mailbox *mailbox, enum envelope_type type,
+    struct envelope_writer *writer, int fd)
+{
 	struct envelope_writer empty = { 0 };
 	struct outgoing *out;
 	uint32_t head[2];
@@ -660,16 +732,21 @@ mailbox_send(struct mailbox *mailbox, enum envelope_type type,
 	if (mailbox->broken || mailbox->freed ||
 	    (mailbox->gone && mailbox->base != NULL)) {
 		envelope_writer_free(writer);
+		if (fd != -1)
+			close(fd);
 		return;
 	}
 	out = xcalloc(1, sizeof *out);
+	out->fd = fd;
 	out->data = writer->data;
 	out->size = writer->size;
 	memset(writer, 0, sizeof *writer);
 
 	assert(out->size - ENVELOPE_HEAD <= ENVELOPE_MAX);
 	out->in_memfd = out->size - ENVELOPE_HEAD > MAILBOX_INLINE_MAX;
-	head[0] = (uint32_t)type | (out->in_memfd ? BODY_IN_MEMFD : 0);
+	assert(fd == -1 || !out->in_memfd);
+	head[0] = (uint32_t)type | (out->in_memfd ? BODY_IN_MEMFD : 0) |
+	    (fd != -1 ? WITH_FD : 0);
 	head[1] = (uint32_t)(out->size - ENVELOPE_HEAD);
 	memcpy(out->data, head, sizeof head);
 

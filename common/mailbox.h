@@ -53,6 +53,12 @@ const char *mailbox_error(const struct mailbox *);
  * NULL: no body. */
 void mailbox_send(
     struct mailbox *, enum envelope_type, struct envelope_writer *);
+/* Likewise, small, with a descriptor: taken, also when it cannot be sent. */
+void mailbox_send_fd(
+    struct mailbox *, enum envelope_type, struct envelope_writer *, int fd);
+/* In the callback: the descriptor that came with the envelope, given away once;
+ * -1: none. */
+int mailbox_take_fd(struct mailbox *);
 /* Writes what it can. False when the other end is gone. */
 bool mailbox_flush(struct mailbox *);
 /* Bytes that wait to be written. */

@@ -457,8 +457,70 @@ START_TEST(bad_type)
 	check_bad_type(0);
 	check_bad_type(99);
 	check_bad_type(99999);
-	check_bad_type(0x40000001);
-	check_bad_type(0x7fffffff);
+	check_bad_type(0x20000001);
+	check_bad_type(0x3fffffff);
+}
+END_TEST
+
+/* A descriptor is announced, and does not come. */
+START_TEST(no_descriptor)
+{
+	struct mailbox *b;
+
+	set_up();
+	b = attached(fds[1], &got2);
+	write_head(0x40000000 | ENVELOPE_DONE, 0);
+	assert_ends(b, "no descriptor with its envelope");
+}
+END_TEST
+
+/* One goes with its envelope, among others; who does not take it has none. */
+static int took[2];
+
+static void
+take(struct mailbox *mailbox, struct envelope *envelope, void *arg)
+{
+	unsigned *n = arg;
+
+	ck_assert_ptr_nonnull(envelope);
+	if (envelope->type == ENVELOPE_DONE)
+		ck_assert_int_eq(mailbox_take_fd(mailbox), -1);
+	else if (*n < 2) {
+		took[*n] = mailbox_take_fd(mailbox);
+		ck_assert_int_ne(took[*n], -1);
+		ck_assert_int_eq(mailbox_take_fd(mailbox), -1);
+	}
+	++*n;
+}
+
+START_TEST(descriptors)
+{
+	struct mailbox *a, *b;
+	struct stat one, other;
+	unsigned n = 0;
+	int null;
+
+	set_up();
+	a = attached(fds[0], &got2);
+	b = mailbox_new(fds[1], take, &n);
+	mailbox_attach(b, base);
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	ck_assert_int_eq(fstat(null, &one), 0);
+	mailbox_send_fd(a, ENVELOPE_PUSH, NULL, dup(null));
+	mailbox_send_fd(a, ENVELOPE_PUSH, NULL, dup(null));
+	mailbox_send(a, ENVELOPE_DONE, NULL);
+	mailbox_send_fd(a, ENVELOPE_REPLY, NULL, null);
+	UNTIL(base, n == 4);
+	for (int i = 0; i < 2; i++) {
+		ck_assert_int_eq(fstat(took[i], &other), 0);
+		ck_assert_uint_eq(one.st_rdev, other.st_rdev);
+		close(took[i]);
+	}
+	/* Nobody has the other one any more. */
+	ck_assert_int_eq(fcntl(null, F_GETFD), -1);
+	mailbox_free(a);
+	mailbox_free(b);
+	tear_down();
 }
 END_TEST
 
@@ -980,12 +1042,12 @@ END_TEST
 
 UNIT_MAIN("mailbox", all_sizes_attached, all_sizes_unattached,
     both_ways_at_once, last_words_are_read, last_words_after_the_end,
-    one_byte_at_a_time, pieces, bad_type, too_large_inline, too_large_in_memfd,
-    no_memfd, bad_memfd, empty_memfd, too_many_descriptors,
-    descriptors_that_do_not_fit, end_of_file_within_an_envelope,
-    peer_closes_with_data_unread, pause_and_resume, pause_at_each,
-    attached_while_paused, error_while_paused, drain, pause_within_a_drain,
-    drain_without_an_end, drain_inside_the_callback_of_another,
-    free_inside_the_callback, free_when_told_the_end,
-    free_with_all_things_waiting, backlog, reads_while_its_writes_wait,
-    no_descriptor_leaks)
+    one_byte_at_a_time, pieces, bad_type, no_descriptor, descriptors,
+    too_large_inline, too_large_in_memfd, no_memfd, bad_memfd, empty_memfd,
+    too_many_descriptors, descriptors_that_do_not_fit,
+    end_of_file_within_an_envelope, peer_closes_with_data_unread,
+    pause_and_resume, pause_at_each, attached_while_paused, error_while_paused,
+    drain, pause_within_a_drain, drain_without_an_end,
+    drain_inside_the_callback_of_another, free_inside_the_callback,
+    free_when_told_the_end, free_with_all_things_waiting, backlog,
+    reads_while_its_writes_wait, no_descriptor_leaks)
