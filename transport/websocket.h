@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/websocket_head.h"
+
 struct websocket;
 
 struct websocket_limits {
@@ -20,14 +22,6 @@ struct websocket_limits {
 	size_t max_message;     /* bytes put together of several frames; more is
 				   1009 at the head of the frame that exceeds it */
 	unsigned max_fragments; /* frames of one message; more is 1009 */
-};
-
-enum websocket_opcode {
-	WEBSOCKET_TEXT = 1,
-	WEBSOCKET_BINARY = 2,
-	WEBSOCKET_CLOSE = 8,
-	WEBSOCKET_PING = 9,
-	WEBSOCKET_PONG = 10,
 };
 
 /* websocket_feed and websocket_free may not be called from these. */
@@ -67,10 +61,5 @@ const char *websocket_limit(const struct websocket *);
 bool websocket_in_message(const struct websocket *);
 void websocket_pause(struct websocket *);
 void websocket_resume(struct websocket *);
-
-/* The head of a server frame (not masked, not fragmented). Returns its size. */
-#define WEBSOCKET_HEAD_MAX 10
-size_t websocket_head(
-    uint8_t head[WEBSOCKET_HEAD_MAX], enum websocket_opcode, size_t payload);
 
 #endif /* WEBSOCKET_H */
