@@ -336,13 +336,13 @@ put_payload(struct bennu_conn *conn, struct envelope_writer *writer,
 	json_buffer_free(&compact);
 }
 
-void
-bennu_conn_broadcast(struct bennu_conn *conn, const char *topic,
+static void
+broadcast(struct bennu_conn *conn, uint32_t flags, const char *topic,
     const char *event, struct bennu_payload payload)
 {
 	struct envelope_writer writer = { 0 };
 
-	envelope_put_u32(&writer, 0);
+	envelope_put_u32(&writer, flags);
 	envelope_put_string(&writer, topic);
 	envelope_put_string(&writer, event);
 	put_payload(conn, &writer, payload);
@@ -351,12 +351,18 @@ bennu_conn_broadcast(struct bennu_conn *conn, const char *topic,
 		conn_flush(conn);
 }
 
-/* There is one node, so far. */
+void
+bennu_conn_broadcast(struct bennu_conn *conn, const char *topic,
+    const char *event, struct bennu_payload payload)
+{
+	broadcast(conn, 0, topic, event, payload);
+}
+
 void
 bennu_conn_broadcast_local(struct bennu_conn *conn, const char *topic,
     const char *event, struct bennu_payload payload)
 {
-	bennu_conn_broadcast(conn, topic, event, payload);
+	broadcast(conn, BROADCAST_LOCAL, topic, event, payload);
 }
 
 void

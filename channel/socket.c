@@ -375,12 +375,12 @@ bennu_broadcast_to(struct bennu_socket *socket, const char *topic,
 	broadcast(socket, 0, topic, strlen(topic), event, payload);
 }
 
-/* There is one node, so far. */
 void
 bennu_broadcast_local(struct bennu_socket *socket, const char *topic,
     const char *event, struct bennu_payload payload)
 {
-	bennu_broadcast_to(socket, topic, event, payload);
+	broadcast(
+	    socket, BROADCAST_LOCAL, topic, strlen(topic), event, payload);
 }
 
 int

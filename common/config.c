@@ -41,6 +41,7 @@ set_defaults(struct config *config)
 	config->max_connections = 10 * 1000;
 	config->max_connections_per_address = 1000;
 	config->backlog_max = MB;
+	config->journal_size = 64 * MB;
 	config->backlog_policy = BACKLOG_CLOSE;
 	config->queue_max_bytes = MB;
 	config->queues_max_bytes = 16 * 1000 * 1000;

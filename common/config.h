@@ -111,6 +111,7 @@ struct config {
 	unsigned max_connections;
 	unsigned max_connections_per_address; /* 0 = unlimited */
 	unsigned pubsub_workers;              /* 0 = by formula */
+	size_t journal_size;                  /* bytes of each one's journal */
 	unsigned connect_workers;             /* processes that run connect */
 	bool affinity;      /* a transport and its channels stay on one core */
 	bool huge_text;     /* the program's code lies in a huge page */

@@ -60,20 +60,36 @@ enum envelope_type {
 	ENVELOPE_RESPONSE = 150, /* u32 status, type or none, u32 n and n times
 				    name, value: headers; body */
 
-	/* transport -> pubsub; a subscription belongs to the connection */
-	ENVELOPE_PS_HELLO =
-	    200, /* u64 connection: behind what it wants at first */
-	ENVELOPE_PS_SUBSCRIBE,   /* topic; confirmed */
-	ENVELOPE_PS_UNSUBSCRIBE, /* topic; confirmed */
-	ENVELOPE_PS_PUBLISH,     /* u64 number, topic, event, u32 kind, payload:
-				    to all but the sending connection */
+	/* transport, tool -> pubsub; a subscription belongs to the connection.
+	   "origin" is the index of a worker, "number" that of an entry in its
+	   journal, "part" an enum part. */
+	ENVELOPE_PS_HELLO = 200, /* u32 slot, u64 connection, u32 n and n times
+				    for each part u64: number received */
+	ENVELOPE_PS_SERVES,      /* u32 mount, u32 version, u32 generation: it
+				    has a client; with the client's socket,
+				    unless generation is 0 */
+	ENVELOPE_PS_SUBSCRIBE,   /* u32 part, topic, u32 n and n times u64:
+				    what was before; n is 0 at first; confirmed
+				  */
+	ENVELOPE_PS_UNSUBSCRIBE, /* u32 part, topic; confirmed */
+	ENVELOPE_PS_READY,       /* behind HELLO and all SUBSCRIBEs of before */
+	ENVELOPE_PS_PUBLISH,     /* u64 publish, u32 flags, topic, event, u32
+				    kind, payload: to all but the sending
+				    connection */
 
-	/* pubsub -> transport */
-	ENVELOPE_PS_SUBSCRIBED = 250, /* topic */
-	ENVELOPE_PS_UNSUBSCRIBED,     /* topic */
-	ENVELOPE_PS_ACCEPTED,         /* u64 number */
+	/* pubsub -> transport, tool */
+	ENVELOPE_PS_SUBSCRIBED = 250, /* u32 part, topic, u32 n and n times u64
+				       */
+	ENVELOPE_PS_UNSUBSCRIBED,     /* u32 part, topic */
+	ENVELOPE_PS_ACCEPTED,         /* u64 publish: all up to it */
 	ENVELOPE_PS_OVERRUN, /* you were let go before: some were missed */
-	ENVELOPE_PS_DELIVER, /* topic, event, u32 kind, payload */
+	ENVELOPE_PS_DELIVER, /* u32 origin, u64 number, u32 what, topic, event,
+				u32 kind, payload: for channels */
+	ENVELOPE_PS_FRAME,   /* u32 origin, u64 number, topic, frame: for the
+				client */
+	ENVELOPE_PS_REST,    /* u32 origin, u64 number, bytes: of a write to the
+				client's socket that was short */
+	ENVELOPE_PS_YOURS,   /* the lane: it is free */
 
 	/* transport -> connect */
 	ENVELOPE_CONNECT = 260, /* u32 mount, params, transport, token or none,
@@ -94,7 +110,12 @@ enum envelope_type {
 };
 
 /* Of ENVELOPE_BROADCAST. */
-#define BROADCAST_FROM 1U /* not to the channel that sends it */
+#define BROADCAST_FROM  1U /* not to the channel that sends it */
+#define BROADCAST_LOCAL 2U /* to this node only */
+
+/* Of ENVELOPE_PS_DELIVER. */
+#define PS_DELIVER_OUT  1U /* handle_out: the topic's channel intercepts it */
+#define PS_DELIVER_INFO 2U /* handle_info, or the socket's id */
 
 const char *envelope_name(enum envelope_type); /* "?" when there is none */
 

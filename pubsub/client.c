@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,8 +19,9 @@
 #include "common/tree.h"
 #include "common/xmalloc.h"
 #include "pubsub/client.h"
+#include "pubsub/lane.h"
 
-#define RETRY_MIN 10 /* ms between tries to connect, doubling */
+#define RETRY_MIN 2 /* ms between tries to connect, doubling */
 #define RETRY_MAX 1000
 
 /* Somebody who waits for a confirmation. */
@@ -32,13 +34,18 @@ struct waiter {
 /* Requests are confirmed in the order in which they were made. */
 struct request {
 	bool subscribe;
+	bool renewal; /* told to a fresh worker: nobody waits for it */
 	STAILQ_HEAD(, waiter) waiters;
 	STAILQ_ENTRY(request) entry;
 };
 
 struct topic {
+	enum part part;
 	struct text name;
-	unsigned wanted;                 /* how many want it */
+	unsigned wanted; /* how many want it */
+	/* Of each journal, the last entry before the subscription was
+	 * confirmed; NULL: it is not. */
+	uint64_t *since;
 	STAILQ_HEAD(, request) requests; /* that are not confirmed yet */
 	RB_ENTRY(topic) entry;
 };
@@ -52,8 +59,7 @@ struct publish {
 
 struct pubsub_client {
 	struct event_base *base;
-	const char *path;
-	uint64_t connection;
+	struct pubsub_identity identity;
 	const struct pubsub_callbacks *callbacks;
 	void *arg;
 	struct mailbox *mailbox; /* NULL: not connected */
@@ -65,32 +71,47 @@ struct pubsub_client {
 	STAILQ_HEAD(, publish) publishes; /* that are not accepted yet */
 	uint64_t last_number;
 	size_t unaccepted;
+
+	bool serves; /* there is a client: */
+	uint32_t mount;
+	enum frame_version version;
+	int fd;              /* the client's socket, lent */
+	struct lane *lane;   /* NULL: none */
+	uint32_t generation; /* of the lane; 0: not registered */
+	uint64_t frames;     /* that came in this generation */
+	unsigned nworkers;   /* as far as we have heard of them */
+	uint64_t received[PARTS][PUBSUB_MAX];
 };
 
 static int
 topic_compare(const struct topic *a, const struct topic *b)
 {
+	if (a->part != b->part)
+		return a->part < b->part ? -1 : 1;
 	return text_compare(&a->name, &b->name);
 }
 
 TREE_GENERATE(topics, topic, entry, topic_compare)
 
 static struct topic *
-topic_find(struct pubsub_client *client, const char *name, size_t size)
+topic_find(
+    struct pubsub_client *client, enum part part, const struct text *name)
 {
-	struct topic key = { .name = text_lent(name, size) };
+	struct topic key = { .part = part, .name = *name };
 
 	return RB_FIND(topics, &client->topics, &key);
 }
 
 static struct topic *
-topic_find_or_add(struct pubsub_client *client, const struct text *name)
+topic_find_or_add(
+    struct pubsub_client *client, enum part part, const struct text *name)
 {
-	struct topic *topic = topic_find(client, name->data, name->size);
+	struct topic *topic = topic_find(client, part, name);
 
 	if (topic != NULL)
 		return topic;
 	topic = xcalloc(1, sizeof *topic);
+	topic->part = part;
 	topic->name.data = xmemdup(name->data, name->size);
 	topic->name.size = name->size;
 	STAILQ_INIT(&topic->requests);
@@ -105,6 +126,7 @@ topic_free_if_idle(struct pubsub_client *client, struct topic *topic)
 	if (topic->wanted > 0 || !STAILQ_EMPTY(&topic->requests))
 		return;
 	RB_REMOVE(topics, &client->topics, topic);
+	free(topic->since);
 	free(topic->name.data);
 	free(topic);
 }
@@ -112,15 +134,22 @@ topic_free_if_idle(struct pubsub_client *client, struct topic *topic)
 /* ---- to the worker ---- */
 
 static void
-send_request(
-    struct pubsub_client *client, const struct topic *topic, bool subscribe)
+send_request(struct pubsub_client *client, const struct topic *topic,
+    const struct request *request)
 {
+	unsigned n = request->renewal ? client->nworkers : 0;
 	struct envelope_writer writer = { 0 };
 
+	envelope_put_u32(&writer, topic->part);
 	envelope_put_data(&writer, topic->name.data, topic->name.size);
-	mailbox_send(client->mailbox,
-	    subscribe ? ENVELOPE_PS_SUBSCRIBE : ENVELOPE_PS_UNSUBSCRIBE,
-	    &writer);
+	if (!request->subscribe) {
+		mailbox_send(client->mailbox, ENVELOPE_PS_UNSUBSCRIBE, &writer);
+		return;
+	}
+	envelope_put_u32(&writer, n);
+	for (unsigned i = 0; i < n; i++)
+		envelope_put_u64(&writer, topic->since[i]);
+	mailbox_send(client->mailbox, ENVELOPE_PS_SUBSCRIBE, &writer);
 }
 
 static void
@@ -133,31 +162,97 @@ send_publish(struct pubsub_client *client, const struct publish *publish)
 	mailbox_send(client->mailbox, ENVELOPE_PS_PUBLISH, &writer);
 }
 
+/* The worker that we had can write to the client no more: the lane is ours,
+ * unless it died within a write. */
+static void
+register_lane(struct pubsub_client *client)
+{
+	uint64_t account;
+
+	client->frames = 0;
+	if (client->lane == NULL)
+		return;
+	if (!lane_account(client->fd, &account)) {
+		/* Not TCP, perhaps: frames come by the mailbox. */
+		client->lane = NULL;
+		client->generation = 0;
+		return;
+	}
+	client->generation = lane_register(
+	    client->lane, client->generation == 0, account);
+}
+
+static void
+send_hello(struct pubsub_client *client)
+{
+	struct envelope_writer writer = { 0 };
+
+	envelope_put_u32(&writer, client->identity.slot);
+	envelope_put_u64(&writer, client->identity.connection);
+	envelope_put_u32(&writer, client->nworkers);
+	for (unsigned i = 0; i < client->nworkers; i++)
+		for (int part = 0; part < PARTS; part++)
+			envelope_put_u64(&writer, client->received[part][i]);
+	mailbox_send(client->mailbox, ENVELOPE_PS_HELLO, &writer);
+}
+
+/* Without a descriptor to spare, frames come by the mailbox. */
+static void
+send_serves(struct pubsub_client *client)
+{
+	int fd = client->lane == NULL ? -1
+				      : fcntl(client->fd, F_DUPFD_CLOEXEC, 0);
+	struct envelope_writer writer = { 0 };
+
+	if (!client->serves)
+		return;
+	envelope_put_u32(&writer, client->mount);
+	envelope_put_u32(&writer, client->version);
+	envelope_put_u32(&writer, fd == -1 ? 0 : client->generation);
+	mailbox_send_fd(client->mailbox, ENVELOPE_PS_SERVES, &writer, fd);
+}
+
+static struct request *
+request_new(bool subscribe)
+{
+	struct request *request = xcalloc(1, sizeof *request);
+
+	request->subscribe = subscribe;
+	STAILQ_INIT(&request->waiters);
+	return request;
+}
+
 /*
- * A fresh worker knows nothing. What is wanted is subscribed first; requests
- * that nobody has confirmed are made again, in their order.
+ * A fresh worker knows nothing. What its predecessor had confirmed comes first,
+ * so that it can give again what we missed; then what nobody has confirmed yet,
+ * in its order.
  */
 static void
 renew(struct pubsub_client *client)
 {
-	struct envelope_writer writer = { 0 };
 	struct topic *topic;
 	struct request *request;
 	struct publish *publish;
 
+	send_hello(client);
+	send_serves(client);
 	RB_FOREACH (topic, topics, &client->topics) {
-		if (STAILQ_EMPTY(&topic->requests) && topic->wanted > 0) {
-			request = xcalloc(1, sizeof *request);
-			request->subscribe = true;
-			STAILQ_INIT(&request->waiters);
-			STAILQ_INSERT_TAIL(&topic->requests, request, entry);
+		/* One that the predecessor did not confirm is still there. */
+		request = STAILQ_FIRST(&topic->requests);
+		if (topic->since == NULL)
+			continue;
+		if (request == NULL || !request->renewal) {
+			request = request_new(true);
+			request->renewal = true;
+			STAILQ_INSERT_HEAD(&topic->requests, request, entry);
 		}
-		STAILQ_FOREACH (request, &topic->requests, entry)
-			send_request(client, topic, request->subscribe);
+		send_request(client, topic, request);
 	}
-	/* Says that the worker knows all that we want. */
-	envelope_put_u64(&writer, client->connection);
-	mailbox_send(client->mailbox, ENVELOPE_PS_HELLO, &writer);
+	mailbox_send(client->mailbox, ENVELOPE_PS_READY, NULL);
+	RB_FOREACH (topic, topics, &client->topics)
+		STAILQ_FOREACH (request, &topic->requests, entry)
+			if (!request->renewal)
+				send_request(client, topic, request);
 	STAILQ_FOREACH (publish, &client->publishes, entry)
 		send_publish(client, publish);
 }
@@ -188,8 +283,9 @@ client_connect(struct pubsub_client *client)
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	int fd;
 
-	assert(strlen(client->path) < sizeof address.sun_path);
-	memcpy(address.sun_path, client->path, strlen(client->path));
+	assert(strlen(client->identity.path) < sizeof address.sun_path);
+	memcpy(address.sun_path, client->identity.path,
+	    strlen(client->identity.path));
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd == -1) {
 		log_warn("pubsub: socket; next try in %d ms", client->retry_ms);
@@ -198,8 +294,8 @@ client_connect(struct pubsub_client *client)
 	}
 	if (connect(fd, (struct sockaddr *)&address, sizeof address) == -1) {
 		if (errno != EAGAIN)
-			log_warn("pubsub: %s; next try in %d ms", client->path,
-			    client->retry_ms);
+			log_warn("pubsub: %s; next try in %d ms",
+			    client->identity.path, client->retry_ms);
 		close(fd);
 		retry_later(client);
 		return;
@@ -243,25 +339,50 @@ tell_confirmed(int fd, short what, void *arg)
 	}
 }
 
+/* What the worker had delivered when it confirmed. */
+static bool
+get_since(struct pubsub_client *client, struct topic *topic,
+    struct envelope *envelope, bool keep)
+{
+	uint32_t n = envelope_get_u32(envelope);
+
+	if (n == 0 || n > PUBSUB_MAX)
+		return false;
+	client->nworkers = n;
+	if (topic->since == NULL)
+		topic->since = xcalloc(PUBSUB_MAX, sizeof *topic->since);
+	for (uint32_t i = 0; i < n; i++) {
+		uint64_t number = envelope_get_u64(envelope);
+
+		if (!keep)
+			topic->since[i] = number;
+	}
+	return envelope_end(envelope);
+}
+
 static bool
 on_confirmed(
     struct pubsub_client *client, struct envelope *envelope, bool subscribe)
 {
+	uint32_t part = envelope_get_u32(envelope);
+	struct text name = envelope_get_text(envelope);
 	struct topic *topic;
 	struct request *request;
 	struct waiter *waiter;
-	const char *name;
-	size_t size;
 
-	name = envelope_get_data(envelope, &size);
-	if (!envelope_end(envelope))
-		return false;
-	topic = topic_find(client, name, size);
-	if (topic == NULL)
+	topic = topic_find(client, part, &name);
+	if (envelope->bad || topic == NULL)
 		return false;
 	request = STAILQ_FIRST(&topic->requests);
 	if (request == NULL || request->subscribe != subscribe)
 		return false;
+	if (subscribe ? !get_since(client, topic, envelope, request->renewal)
+		      : !envelope_end(envelope))
+		return false;
+	if (!subscribe) {
+		free(topic->since);
+		topic->since = NULL;
+	}
 	STAILQ_REMOVE_HEAD(&topic->requests, entry);
 	while ((waiter = STAILQ_FIRST(&request->waiters)) != NULL) {
 		STAILQ_REMOVE_HEAD(&request->waiters, entry);
@@ -278,17 +399,35 @@ static bool
 on_accepted(struct pubsub_client *client, struct envelope *envelope)
 {
 	uint64_t number = envelope_get_u64(envelope);
-	struct publish *publish = STAILQ_FIRST(&client->publishes);
+	struct publish *publish;
 
-	if (!envelope_end(envelope) || publish == NULL ||
-	    publish->number != number)
+	if (!envelope_end(envelope) || number > client->last_number)
 		return false;
-	STAILQ_REMOVE_HEAD(&client->publishes, entry);
-	client->unaccepted -= publish->body.size;
-	envelope_writer_free(&publish->body);
-	free(publish);
-	if (STAILQ_EMPTY(&client->publishes))
+	while ((publish = STAILQ_FIRST(&client->publishes)) != NULL &&
+	    publish->number <= number) {
+		STAILQ_REMOVE_HEAD(&client->publishes, entry);
+		client->unaccepted -= publish->body.size;
+		envelope_writer_free(&publish->body);
+		free(publish);
+	}
+	if (publish == NULL)
 		client->callbacks->idle(client->arg);
+	return true;
+}
+
+/* Where an entry comes from: what we have received up to there. */
+static bool
+on_number(
+    struct pubsub_client *client, struct envelope *envelope, enum part part)
+{
+	uint32_t origin = envelope_get_u32(envelope);
+	uint64_t number = envelope_get_u64(envelope);
+
+	if (origin >= PUBSUB_MAX)
+		return false;
+	client->received[part][origin] = number;
+	if (origin >= client->nworkers)
+		client->nworkers = origin + 1;
 	return true;
 }
 
@@ -296,10 +435,45 @@ static bool
 on_deliver(struct pubsub_client *client, struct envelope *envelope)
 {
 	struct broadcast broadcast;
+	uint32_t what;
 
+	if (!on_number(client, envelope, PART_CHANNEL))
+		return false;
+	what = envelope_get_u32(envelope);
 	if (!broadcast_get(envelope, &broadcast))
 		return false;
-	client->callbacks->deliver(&broadcast, client->arg);
+	client->callbacks->deliver(&broadcast, what, client->arg);
+	return true;
+}
+
+static bool
+on_frame(struct pubsub_client *client, struct envelope *envelope)
+{
+	struct text topic, frame;
+
+	if (!on_number(client, envelope, PART_CLIENT))
+		return false;
+	topic = envelope_get_text(envelope);
+	frame = envelope_get_text(envelope);
+	if (!envelope_end(envelope))
+		return false;
+	client->frames++;
+	client->callbacks->frame(&topic, frame.data, frame.size, client->arg);
+	return true;
+}
+
+static bool
+on_rest(struct pubsub_client *client, struct envelope *envelope)
+{
+	struct text rest;
+
+	if (!on_number(client, envelope, PART_CLIENT))
+		return false;
+	rest = envelope_get_text(envelope);
+	if (!envelope_end(envelope) || client->lane == NULL)
+		return false;
+	client->frames++;
+	client->callbacks->rest(rest.data, rest.size, client->arg);
 	return true;
 }
 
@@ -308,6 +482,14 @@ dispatch(struct pubsub_client *client, struct envelope *envelope)
 {
 	if (envelope->type == ENVELOPE_PS_DELIVER)
 		return on_deliver(client, envelope);
+	if (envelope->type == ENVELOPE_PS_FRAME)
+		return on_frame(client, envelope);
+	if (envelope->type == ENVELOPE_PS_REST)
+		return on_rest(client, envelope);
+	if (envelope->type == ENVELOPE_PS_YOURS) {
+		client->callbacks->lane_free(client->arg);
+		return true;
+	}
 	if (envelope->type == ENVELOPE_PS_OVERRUN) {
 		client->callbacks->overrun(client->arg);
 		return true;
@@ -336,28 +518,61 @@ on_envelope(struct mailbox *mailbox, struct envelope *envelope, void *arg)
 	client->mailbox = NULL;
 	mailbox_free(mailbox);
 	retry_later(client);
+	register_lane(client);
+	client->callbacks->lane_free(client->arg);
 }
 
 /* ---- the calls ---- */
 
 struct pubsub_client *
-pubsub_client_new(struct event_base *base, const char *path,
-    uint64_t connection, const struct pubsub_callbacks *callbacks, void *arg)
+pubsub_client_new(struct event_base *base,
+    const struct pubsub_identity *identity,
+    const struct pubsub_callbacks *callbacks, void *arg)
 {
 	struct pubsub_client *client = xcalloc(1, sizeof *client);
 
 	client->base = base;
-	client->path = path;
-	client->connection = connection;
+	client->identity = *identity;
 	client->callbacks = callbacks;
 	client->arg = arg;
 	client->retry_ms = RETRY_MIN;
+	client->fd = -1;
 	RB_INIT(&client->topics);
 	STAILQ_INIT(&client->publishes);
 	STAILQ_INIT(&client->confirmed);
 	event_assign(&client->retry, base, -1, 0, on_retry, client);
 	event_assign(&client->confirm, base, -1, 0, tell_confirmed, client);
 	return client;
+}
+
+void
+pubsub_client_serves(struct pubsub_client *client, uint32_t mount,
+    enum frame_version version, int fd, struct lane *lane)
+{
+	assert(!client->serves);
+	client->serves = true;
+	client->mount = mount;
+	client->version = version;
+	client->fd = fd;
+	client->lane = lane;
+	register_lane(client);
+	if (client->mailbox != NULL)
+		send_serves(client);
+}
+
+/* What its worker knows of the socket is void from now on. */
+void
+pubsub_client_serves_nobody(struct pubsub_client *client)
+{
+	client->serves = false;
+	client->lane = NULL;
+	client->fd = -1;
+}
+
+uint64_t
+pubsub_client_received(const struct pubsub_client *client)
+{
+	return client->frames;
 }
 
 void
@@ -407,14 +622,12 @@ static void
 request(struct pubsub_client *client, struct topic *topic, bool subscribe,
     struct waiter *waiter)
 {
-	struct request *new = xcalloc(1, sizeof *new);
+	struct request *new = request_new(subscribe);
 
-	new->subscribe = subscribe;
-	STAILQ_INIT(&new->waiters);
 	STAILQ_INSERT_TAIL(&new->waiters, waiter, entry);
 	STAILQ_INSERT_TAIL(&topic->requests, new, entry);
 	if (client->mailbox != NULL)
-		send_request(client, topic, subscribe);
+		send_request(client, topic, new);
 }
 
 /* Nothing to ask for: it waits behind the last request, or is told soon. */
@@ -433,13 +646,13 @@ ride_along(
 }
 
 void
-pubsub_subscribe(struct pubsub_client *client, const struct text *name,
-    pubsub_confirm_cb callback, void *arg)
+pubsub_subscribe(struct pubsub_client *client, enum part part,
+    const struct text *name, pubsub_confirm_cb callback, void *arg)
 {
 	struct topic *topic;
 
 	connect_if_needed(client);
-	topic = topic_find_or_add(client, name);
+	topic = topic_find_or_add(client, part, name);
 	if (topic->wanted++ == 0)
 		request(client, topic, true, waiter_new(callback, arg));
 	else
@@ -447,10 +660,10 @@ pubsub_subscribe(struct pubsub_client *client, const struct text *name,
 }
 
 void
-pubsub_unsubscribe(struct pubsub_client *client, const struct text *name,
-    pubsub_confirm_cb callback, void *arg)
+pubsub_unsubscribe(struct pubsub_client *client, enum part part,
+    const struct text *name, pubsub_confirm_cb callback, void *arg)
 {
-	struct topic *topic = topic_find(client, name->data, name->size);
+	struct topic *topic = topic_find(client, part, name);
 
 	assert(topic != NULL && topic->wanted > 0);
 	if (--topic->wanted == 0)
@@ -460,13 +673,15 @@ pubsub_unsubscribe(struct pubsub_client *client, const struct text *name,
 }
 
 void
-pubsub_publish(struct pubsub_client *client, const struct broadcast *broadcast)
+pubsub_publish(struct pubsub_client *client, const struct broadcast *broadcast,
+    uint32_t flags)
 {
 	struct publish *publish = xcalloc(1, sizeof *publish);
 
 	connect_if_needed(client);
 	publish->number = ++client->last_number;
 	envelope_put_u64(&publish->body, publish->number);
+	envelope_put_u32(&publish->body, flags);
 	broadcast_put(&publish->body, broadcast);
 	STAILQ_INSERT_TAIL(&client->publishes, publish, entry);
 	client->unaccepted += publish->body.size;

@@ -1,11 +1,11 @@
 /*
- * client.h - a process's way to pubsub: subscribe, publish, and what comes.
+ * client.h - a process's way to its pubsub worker: subscribe, publish, and what
+ * comes.
  *
  * The connection is made when it is first needed. When the worker dies it is
- * made again: what is wanted is subscribed again, and publishes that were not
- * accepted are sent again once all transports have subscribed. What the worker
- * had accepted and not yet passed on is lost with it, and what it was passing
- * on may come twice to some: the journal of ARCHITECTURE.md will end both.
+ * made again: what was wanted is told anew, with what had come of it, and what
+ * was published and not accepted is sent again. So nothing that was accepted is
+ * lost, and nothing comes twice.
  */
 #ifndef CLIENT_H
 #define CLIENT_H
@@ -16,36 +16,68 @@
 
 #include "common/message.h"
 #include "pubsub/broadcast.h"
+#include "pubsub/encode.h"
+#include "pubsub/slots.h"
 
 struct event_base;
+struct lane;
 struct pubsub_client;
 
 struct pubsub_callbacks {
-	/* A broadcast on a topic that this process subscribed to. */
-	void (*deliver)(const struct broadcast *, void *arg);
-	/* The worker had let go of us: broadcasts were missed. */
+	/* A broadcast for channels that subscribed to its topic or intercept
+	 * it. what: PS_DELIVER_*. */
+	void (*deliver)(const struct broadcast *, uint32_t what, void *arg);
+	/* Of a topic whose broadcasts go to the client: a whole frame. */
+	void (*frame)(
+	    const struct text *topic, const char *, size_t, void *arg);
+	/* Bytes that go to the client before anything else. */
+	void (*rest)(const char *, size_t, void *arg);
+	/* The lane is free, or may be: try again. */
+	void (*lane_free)(void *arg);
+	/* Broadcasts were missed. */
 	void (*overrun)(void *arg);
 	/* All publishes have been accepted. */
 	void (*idle)(void *arg);
 };
 
-/* path: the worker's socket, lent. connection: who we are, for its log. */
-struct pubsub_client *pubsub_client_new(struct event_base *, const char *path,
-    uint64_t connection, const struct pubsub_callbacks *, void *arg);
+/* Who we are. */
+struct pubsub_identity {
+	const char *path;    /* the worker's socket, lent */
+	uint64_t connection; /* 0: a tool */
+	uint32_t slot;       /* SLOT_NONE: none */
+};
+
+struct pubsub_client *pubsub_client_new(struct event_base *,
+    const struct pubsub_identity *, const struct pubsub_callbacks *, void *arg);
 void pubsub_client_free(struct pubsub_client *);
 
 /*
- * Counted: a topic is subscribed to once, however often it is asked for. The
- * callback comes when the worker has confirmed, never from inside the call.
+ * Once, before PART_CLIENT of anything is wanted: there is a client, at this
+ * mount and with this serializer, at the other end of fd (lent); the worker may
+ * write to it when the lane says so. lane NULL: frames come by the callback
+ * only.
+ */
+void pubsub_client_serves(struct pubsub_client *, uint32_t mount,
+    enum frame_version, int fd, struct lane *);
+/* The client is gone. */
+void pubsub_client_serves_nobody(struct pubsub_client *);
+/* Frames that came since the worker knows of the lane: for lane_release. */
+uint64_t pubsub_client_received(const struct pubsub_client *);
+
+/*
+ * Counted: a topic is subscribed to once for each part, however often it is
+ * asked for. The callback comes when the worker has confirmed, never from
+ * inside the call.
  */
 typedef void (*pubsub_confirm_cb)(void *arg);
-void pubsub_subscribe(struct pubsub_client *, const struct text *topic,
-    pubsub_confirm_cb, void *arg);
-void pubsub_unsubscribe(struct pubsub_client *, const struct text *topic,
-    pubsub_confirm_cb, void *arg);
+void pubsub_subscribe(struct pubsub_client *, enum part,
+    const struct text *topic, pubsub_confirm_cb, void *arg);
+void pubsub_unsubscribe(struct pubsub_client *, enum part,
+    const struct text *topic, pubsub_confirm_cb, void *arg);
 
-/* To everybody but this process. */
-void pubsub_publish(struct pubsub_client *, const struct broadcast *);
+/* To everybody but this process. flags: JOURNAL_*. */
+void pubsub_publish(
+    struct pubsub_client *, const struct broadcast *, uint32_t flags);
 /* Bytes of publishes that were not accepted yet. */
 size_t pubsub_unaccepted(const struct pubsub_client *);
 

@@ -1,195 +1,66 @@
 /*
- * pubsub.c - see pubsub.h.
+ * pubsub.c - see pubsub.h: the role, and what its peers ask.
  */
 #include <sys/queue.h>
 #include <sys/socket.h>
 
 #include <errno.h>
 #include <event2/event.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include <bennu/channel.h>
+
 #include "common/exit.h"
 #include "common/log.h"
-#include "common/mailbox.h"
-#include "common/message.h"
 #include "common/reaper.h"
-#include "common/tree.h"
 #include "common/xmalloc.h"
-#include "pubsub/pubsub.h"
-#include "pubsub/roster.h"
+#include "pubsub/adapter.h"
+#include "pubsub/lane.h"
+#include "pubsub/pubsub_private.h"
+#include "pubsub/tap.h"
 
-/* A worker that takes another one's place waits with broadcasts until the
- * transports have told it what they want. */
-#define SETTLE     500   /* ms since the last one said hello */
-#define SETTLE_MAX 2000  /* ms in all */
 #define LET_GO_MAX 65536 /* connections remembered as let go */
+/* Entries that may have been given to some before the progress was noted. */
+#define BEYOND_PROGRESS 1000000
 
-/* One connection on one topic: in a list of the topic, in a tree of the peer.
- */
-struct subscription {
-	struct peer *peer;
-	struct topic *topic;
-	RB_ENTRY(subscription) of_peer;
-	TAILQ_ENTRY(subscription) of_topic;
-};
-TAILQ_HEAD(subscriptions, subscription);
-RB_HEAD(subscription_tree, subscription);
+static void on_envelope(struct mailbox *, struct envelope *, void *);
 
-struct topic {
-	struct text name;
-	struct subscriptions subscribers;
-	RB_ENTRY(topic) entry;
-};
-RB_HEAD(topics, topic);
-
-/* A transport. */
-struct peer {
-	struct pubsub *pubsub;
-	struct mailbox *mailbox;
-	uint64_t connection; /* 0 until it has said hello */
-	size_t place;        /* in the roster */
-	size_t largest;      /* broadcast that may wait for it */
-	struct subscription_tree topics;
-	struct envelope_writer held; /* a publish that came while settling */
-	struct peer *next_overrun;
-	TAILQ_ENTRY(peer) entry;
-};
-
-struct pubsub {
-	const struct pubsub_start *start;
-	struct event_base *base;
-	struct event *listen_event;
-	struct event *retry_event;
-	struct mailbox *supervisor;
-	struct topics topics;
-	TAILQ_HEAD(, peer) peers;
-	struct event *settle_event; /* pending: not settled yet */
-	long long settle_by;        /* monotonic ms */
-	struct roster roster;
-	uint64_t *let_go; /* connections: a ring, 0 is none */
-	size_t nlet_go;
-};
-
-static int
-topic_compare(const struct topic *a, const struct topic *b)
-{
-	return text_compare(&a->name, &b->name);
-}
-
-TREE_GENERATE(topics, topic, entry, topic_compare)
-
-static int
-subscription_compare(const struct subscription *a, const struct subscription *b)
-{
-	return text_compare(&a->topic->name, &b->topic->name);
-}
-
-TREE_GENERATE(subscription_tree, subscription, of_peer, subscription_compare)
-
-static struct topic *
-topic_find(struct pubsub *pubsub, const char *name, size_t size)
-{
-	struct topic key = { .name = text_lent(name, size) };
-
-	return RB_FIND(topics, &pubsub->topics, &key);
-}
-
-static struct topic *
-topic_find_or_add(struct pubsub *pubsub, const char *name, size_t size)
-{
-	struct topic *topic = topic_find(pubsub, name, size);
-
-	if (topic != NULL)
-		return topic;
-	topic = xcalloc(1, sizeof *topic);
-	topic->name.data = xmemdup(name, size);
-	topic->name.size = size;
-	TAILQ_INIT(&topic->subscribers);
-	RB_INSERT(topics, &pubsub->topics, topic);
-	return topic;
-}
-
-/* The last subscriber takes the topic with it. */
-static void
-subscription_free(struct pubsub *pubsub, struct subscription *sub)
-{
-	struct topic *topic = sub->topic;
-
-	RB_REMOVE(subscription_tree, &sub->peer->topics, sub);
-	TAILQ_REMOVE(&topic->subscribers, sub, of_topic);
-	free(sub);
-	if (!TAILQ_EMPTY(&topic->subscribers))
-		return;
-	RB_REMOVE(topics, &pubsub->topics, topic);
-	free(topic->name.data);
-	free(topic);
-}
-
-static struct subscription *
-subscription_find(struct peer *peer, const char *name, size_t size)
-{
-	struct topic topic = { .name = text_lent(name, size) };
-	struct subscription key = { .topic = &topic };
-
-	return RB_FIND(subscription_tree, &peer->topics, &key);
-}
+/* ---- peers ---- */
 
 static void
+peer_new(struct pubsub *pubsub, int fd)
+{
+	struct peer *peer = xcalloc(1, sizeof *peer);
+
+	peer->pubsub = pubsub;
+	peer->fd = -1;
+	RB_INIT(&peer->topics);
+	TAILQ_INSERT_TAIL(&pubsub->peers, peer, entry);
+	peer->mailbox = mailbox_new(fd, on_envelope, peer);
+	mailbox_attach(peer->mailbox, pubsub->base);
+}
+
+void
 peer_free(struct peer *peer)
 {
 	struct pubsub *pubsub = peer->pubsub;
 	struct subscription *sub;
 
+	deliver_forget(peer);
+	if (peer->full)
+		TAILQ_REMOVE(&pubsub->full, peer, of_full);
 	while ((sub = RB_ROOT(&peer->topics)) != NULL)
-		subscription_free(pubsub, sub);
-	envelope_writer_free(&peer->held);
-	roster_remove(&pubsub->roster, peer->place);
+		subscription_free(sub);
 	TAILQ_REMOVE(&pubsub->peers, peer, entry);
+	if (peer->fd != -1)
+		close(peer->fd);
 	mailbox_free(peer->mailbox);
 	free(peer);
-}
-
-static void settle_later(struct pubsub *);
-
-/* ---- messages ---- */
-
-static void
-confirm(
-    struct peer *peer, enum envelope_type type, const char *topic, size_t size)
-{
-	struct envelope_writer writer = { 0 };
-
-	envelope_put_data(&writer, topic, size);
-	mailbox_send(peer->mailbox, type, &writer);
-}
-
-static void
-subscribe(struct peer *peer, const char *name, size_t size)
-{
-	struct subscription *sub;
-
-	if (subscription_find(peer, name, size) == NULL) {
-		sub = xcalloc(1, sizeof *sub);
-		sub->peer = peer;
-		sub->topic = topic_find_or_add(peer->pubsub, name, size);
-		RB_INSERT(subscription_tree, &peer->topics, sub);
-		TAILQ_INSERT_TAIL(&sub->topic->subscribers, sub, of_topic);
-	}
-	confirm(peer, ENVELOPE_PS_SUBSCRIBED, name, size);
-}
-
-static void
-unsubscribe(struct peer *peer, const char *name, size_t size)
-{
-	struct subscription *sub = subscription_find(peer, name, size);
-
-	if (sub != NULL)
-		subscription_free(peer->pubsub, sub);
-	confirm(peer, ENVELOPE_PS_UNSUBSCRIBED, name, size);
 }
 
 /*
@@ -197,197 +68,335 @@ unsubscribe(struct peer *peer, const char *name, size_t size)
  * by the end of its mailbox. Its own bound (backlog_max of the client) lies far
  * below, so this means that the process is stopped or loops.
  */
-static bool
-peer_overrun(const struct peer *peer, size_t more)
+bool
+peer_is_full(const struct peer *peer, size_t more)
 {
-	size_t max = peer->pubsub->start->backlog_max + more;
-
-	if (mailbox_backlog(peer->mailbox) <= max)
-		return false;
-	log_warnx("transport #%llu does not take what it gets: %zu bytes "
-		  "wait; let go",
-	    (unsigned long long)peer->connection,
-	    mailbox_backlog(peer->mailbox));
-	return true;
+	return mailbox_backlog(peer->mailbox) >
+	    peer->pubsub->start->backlog_max + more;
 }
 
-/* It will come again, and must hear that it has missed something. */
-static void
-let_go(struct peer *peer)
+void
+peer_let_go(struct peer *peer)
 {
 	struct pubsub *pubsub = peer->pubsub;
 
+	if (peer->full)
+		log_warnx("transport #%" PRIu64 " does not take what it gets: "
+			  "%zu bytes wait; let go",
+		    peer->connection, mailbox_backlog(peer->mailbox));
 	if (pubsub->let_go == NULL)
 		pubsub->let_go = xcalloc(LET_GO_MAX, sizeof *pubsub->let_go);
 	pubsub->let_go[pubsub->nlet_go++ % LET_GO_MAX] = peer->connection;
 	peer_free(peer);
 }
 
-static void
-hello(struct peer *peer, uint64_t connection)
+static bool
+was_let_go(struct pubsub *pubsub, uint64_t connection)
 {
-	struct pubsub *pubsub = peer->pubsub;
+	bool found = false;
 
-	peer->connection = connection;
-	if (peer->place == ROSTER_NONE && connection != 0)
-		peer->place = roster_add(&pubsub->roster, connection);
 	for (size_t i = 0; i < pubsub->nlet_go && i < LET_GO_MAX; i++)
 		if (pubsub->let_go[i] == connection && connection != 0) {
 			pubsub->let_go[i] = 0;
-			mailbox_send(peer->mailbox, ENVELOPE_PS_OVERRUN, NULL);
+			found = true;
 		}
-	if (event_pending(pubsub->settle_event, EV_TIMEOUT, NULL))
-		settle_later(pubsub);
+	return found;
 }
 
-/*
- * fields: topic, event, kind, payload, as the publisher's transport wrote them.
- * Those who are let go are let go behind the loop: the topic may go with them.
- */
-static void
-deliver(struct topic *topic, const struct peer *from, const uint8_t *fields,
-    size_t size)
+/* ---- hello ---- */
+
+/* The slot is the supervisor's word for who this is. */
+static bool
+is_who_it_says(struct peer *peer, uint32_t slot)
 {
-	struct subscription *sub;
-	struct peer *overrun = NULL;
+	struct shared *shared = peer->pubsub->shared;
+	struct ucred ucred;
+	socklen_t size = sizeof ucred;
+	pid_t pid;
 
-	TAILQ_FOREACH (sub, &topic->subscribers, of_topic) {
-		struct envelope_writer writer = { 0 };
-
-		if (sub->peer == from)
-			continue;
-		if (peer_overrun(sub->peer, 0)) {
-			sub->peer->next_overrun = overrun;
-			overrun = sub->peer;
-			continue;
-		}
-		if (mailbox_backlog(sub->peer->mailbox) == 0)
-			sub->peer->largest = 0;
-		if (sub->peer->largest < size)
-			sub->peer->largest = size;
-		envelope_put_raw(&writer, fields, size);
-		mailbox_send(sub->peer->mailbox, ENVELOPE_PS_DELIVER, &writer);
-	}
-	while (overrun != NULL) {
-		struct peer *peer = overrun;
-
-		overrun = peer->next_overrun;
-		let_go(peer);
-	}
+	if (slot == SLOT_NONE)
+		return true;
+	if (slot >= shared->nslots)
+		return false;
+	peer->slot = &shared->slots[slot];
+	if (getsockopt(mailbox_fd(peer->mailbox), SOL_SOCKET, SO_PEERCRED,
+		&ucred, &size) == -1 ||
+	    atomic_load(&peer->slot->connection) != peer->connection)
+		return false;
+	pid = atomic_load(&peer->slot->pid);
+	/* It is so young that the supervisor has not written it down: it will
+	 * come again. */
+	peer->too_early = pid == 0;
+	return pid == ucred.pid;
 }
 
 static bool
-publish(struct peer *peer, struct envelope *envelope)
+get_received(struct peer *peer, struct envelope *envelope)
 {
-	uint64_t number = envelope_get_u64(envelope);
-	size_t begin = envelope->at, size, ignored;
-	const char *name = envelope_get_data(envelope, &size);
+	uint32_t n = envelope_get_u32(envelope);
+
+	if (n > PUBSUB_MAX)
+		return false;
+	for (uint32_t i = 0; i < n; i++)
+		for (int part = 0; part < PARTS; part++)
+			peer->received[part][i] = envelope_get_u64(envelope);
+	return envelope_end(envelope);
+}
+
+static bool
+on_hello(struct peer *peer, struct envelope *envelope)
+{
+	uint32_t slot = envelope_get_u32(envelope);
+
+	if (peer->said_hello)
+		return false;
+	peer->said_hello = true;
+	peer->connection = envelope_get_u64(envelope);
+	peer->missed = was_let_go(peer->pubsub, peer->connection);
+	return get_received(peer, envelope) && is_who_it_says(peer, slot);
+}
+
+/* It has a client, to whose socket we may write when the lane says so. */
+static bool
+on_serves(struct peer *peer, struct envelope *envelope)
+{
+	const struct config *config = peer->pubsub->start->config;
+	struct shared *shared = peer->pubsub->shared;
+	uint32_t mount = envelope_get_u32(envelope);
+
+	peer->version = envelope_get_u32(envelope);
+	peer->generation = envelope_get_u32(envelope);
+	if (!envelope_end(envelope) || peer->mount != NULL ||
+	    mount >= config->nsockets ||
+	    (peer->version != FRAME_V1 && peer->version != FRAME_V2))
+		return false;
+	peer->mount = &config->sockets[mount];
+	if (peer->generation == 0)
+		return true;
+	peer->fd = mailbox_take_fd(peer->mailbox);
+	if (peer->fd == -1 || peer->slot == NULL)
+		return false;
+	peer->lane = shared_lane(
+	    shared, (uint32_t)(peer->slot - shared->slots));
+	return true;
+}
+
+/* It has said all that it wanted of a worker before us. */
+static bool
+on_ready(struct peer *peer, struct envelope *envelope)
+{
+	if (peer->ready || !envelope_end(envelope))
+		return false;
+	deliver_all(peer->pubsub);
+	return catch_up(peer);
+}
+
+/* ---- subscriptions ---- */
+
+static void
+confirm(struct peer *peer, enum envelope_type type, uint32_t part,
+    const struct text *topic)
+{
+	struct pubsub *pubsub = peer->pubsub;
 	struct envelope_writer writer = { 0 };
-	struct topic *topic;
 
-	envelope_get_data(envelope, &ignored);
-	envelope_get_u32(envelope);
-	envelope_get_data(envelope, &ignored);
-	if (!envelope_end(envelope))
-		return false;
-	topic = topic_find(peer->pubsub, name, size);
-	if (topic != NULL)
-		deliver(topic, peer, envelope->data + begin,
-		    envelope->size - begin);
-	envelope_put_u64(&writer, number);
-	mailbox_send(peer->mailbox, ENVELOPE_PS_ACCEPTED, &writer);
-	return true;
+	envelope_put_u32(&writer, part);
+	envelope_put_data(&writer, topic->data, topic->size);
+	if (type == ENVELOPE_PS_SUBSCRIBED) {
+		envelope_put_u32(&writer, pubsub->shared->nworkers);
+		for (unsigned i = 0; i < pubsub->shared->nworkers; i++)
+			envelope_put_u64(&writer, pubsub_position(pubsub, i));
+	}
+	mailbox_send(peer->mailbox, type, &writer);
 }
 
-/* ---- settling ---- */
-
-static void
-settle_later(struct pubsub *pubsub)
-{
-	long long left = pubsub->settle_by - monotonic_ms();
-	struct timeval tv = { 0 };
-
-	if (left > SETTLE)
-		left = SETTLE;
-	if (pubsub->roster.nmissing == 0)
-		left = 0;
-	if (left > 0)
-		tv.tv_usec = left * 1000;
-	event_add(pubsub->settle_event, &tv);
-}
-
-/* True: not settled, so the publish waits, and all that this peer says. */
 static bool
-hold(struct peer *peer, const struct envelope *envelope)
+get_since(struct subscription *sub, enum part part, struct envelope *envelope)
 {
-	if (!event_pending(peer->pubsub->settle_event, EV_TIMEOUT, NULL))
+	uint32_t n = envelope_get_u32(envelope);
+
+	if (n == 0)
+		return envelope_end(envelope);
+	if (n > PUBSUB_MAX || sub->peer->ready || sub->since[part] != NULL)
 		return false;
-	envelope_put_raw(&peer->held, envelope->data, envelope->size);
-	mailbox_pause(peer->mailbox);
-	return true;
+	sub->since[part] = xcalloc(PUBSUB_MAX, sizeof *sub->since[part]);
+	for (uint32_t i = 0; i < n; i++)
+		sub->since[part][i] = envelope_get_u64(envelope);
+	return envelope_end(envelope);
 }
 
 static void
-publish_held(struct peer *peer)
+subscribe_client(struct subscription *sub)
 {
-	struct envelope_writer held = peer->held;
-	struct envelope envelope = {
-		.type = ENVELOPE_PS_PUBLISH,
-		.data = held.data + ENVELOPE_HEAD,
-		.size = held.size - ENVELOPE_HEAD,
+	const struct config_channel *channel = NULL;
+	const struct text *topic = &sub->topic->name;
+
+	sub->client = true;
+	if (sub->peer->mount != NULL)
+		channel = config_find_channel(
+		    sub->peer->mount, topic->data, topic->size);
+	if (channel != NULL && channel->callbacks != NULL)
+		sub->intercept = channel->callbacks->intercept;
+}
+
+static bool
+on_subscribe(struct peer *peer, struct envelope *envelope)
+{
+	uint32_t part = envelope_get_u32(envelope);
+	struct text topic = envelope_get_text(envelope);
+	struct subscription *sub;
+
+	if (envelope->bad || part >= PARTS)
+		return false;
+	/* What was accepted before is not for it. */
+	deliver_all(peer->pubsub);
+	sub = subscription_find(peer, &topic);
+	if (sub == NULL)
+		sub = subscription_add(peer, &topic);
+	if (part == PART_CLIENT)
+		subscribe_client(sub);
+	else
+		sub->channel = true;
+	if (!get_since(sub, part, envelope))
+		return false;
+	confirm(peer, ENVELOPE_PS_SUBSCRIBED, part, &topic);
+	return true;
+}
+
+static bool
+on_unsubscribe(struct peer *peer, struct envelope *envelope)
+{
+	uint32_t part = envelope_get_u32(envelope);
+	struct text topic = envelope_get_text(envelope);
+	struct subscription *sub;
+
+	if (!envelope_end(envelope) || part >= PARTS)
+		return false;
+	deliver_all(peer->pubsub);
+	sub = subscription_find(peer, &topic);
+	if (sub != NULL) {
+		if (part == PART_CLIENT)
+			sub->client = false;
+		else
+			sub->channel = false;
+		if (!sub->client && !sub->channel)
+			subscription_free(sub);
+	}
+	confirm(peer, ENVELOPE_PS_UNSUBSCRIBED, part, &topic);
+	return true;
+}
+
+/* ---- publishing ---- */
+
+static void
+accept_up_to(struct peer *peer, uint64_t publish)
+{
+	struct envelope_writer writer = { 0 };
+
+	envelope_put_u64(&writer, publish);
+	mailbox_send(peer->mailbox, ENVELOPE_PS_ACCEPTED, &writer);
+}
+
+/* Accepted when it is in the journal; delivered behind all that can be read
+ * just now, so that what comes together leaves together. */
+static bool
+on_publish(struct peer *peer, struct envelope *envelope)
+{
+	struct pubsub *pubsub = peer->pubsub;
+	struct journal_entry entry = {
+		.connection = peer->connection,
+		.publish = envelope_get_u64(envelope),
+		.slot = SLOT_NONE,
 	};
 
-	if (held.data == NULL)
-		return;
-	peer->held = (struct envelope_writer){ 0 };
-	mailbox_resume(peer->mailbox);
-	if (!publish(peer, &envelope))
-		peer_free(peer);
-	envelope_writer_free(&held);
+	entry.flags = envelope_get_u32(envelope);
+	if (!broadcast_get(envelope, &entry.broadcast) ||
+	    entry.broadcast.kind > BENNU_BINARY ||
+	    (entry.flags & ~JOURNAL_LOCAL) != 0)
+		return false;
+	if (peer->slot != NULL) {
+		entry.slot = (uint32_t)(peer->slot - pubsub->shared->slots);
+		/* Our predecessor may have accepted it. */
+		if (entry.publish <= atomic_load(&peer->slot->accepted)) {
+			accept_up_to(peer, entry.publish);
+			return true;
+		}
+	}
+	entry.number = journal_append(pubsub->journal, &entry);
+	if (entry.number == 0)
+		return false;
+	if (peer->slot != NULL)
+		atomic_store(&peer->slot->accepted, entry.publish);
+	accept_up_to(peer, entry.publish);
+	adapters_published(pubsub->adapters, &entry);
+	tap_published(pubsub->tap, &entry);
+	event_active(pubsub->deliver_event, EV_TIMEOUT, 0);
+	return true;
 }
 
-/* Each publish may cost any peers their place, so none is held on to. */
+/* From the loop: topics and peers may go with them. */
 static void
-on_settled(int fd, short what, void *arg)
+let_go_of_full(struct pubsub *pubsub)
+{
+	struct peer *peer;
+
+	while ((peer = TAILQ_FIRST(&pubsub->full)) != NULL)
+		peer_let_go(peer);
+}
+
+/* The others begin while we deliver. */
+static void
+on_deliver(int fd, short what, void *arg)
 {
 	struct pubsub *pubsub = arg;
-	struct peer *peer;
-	size_t n = 0;
 
 	(void)fd;
 	(void)what;
-	TAILQ_FOREACH (peer, &pubsub->peers, entry)
-		n++;
-	while (n-- > 0 && (peer = TAILQ_FIRST(&pubsub->peers)) != NULL) {
-		TAILQ_REMOVE(&pubsub->peers, peer, entry);
-		TAILQ_INSERT_TAIL(&pubsub->peers, peer, entry);
-		publish_held(peer);
-	}
+	adapters_flush(pubsub->adapters);
+	deliver_all(pubsub);
+	let_go_of_full(pubsub);
 }
+
+static void
+on_news(unsigned origin, uint64_t number, void *arg)
+{
+	struct pubsub *pubsub = arg;
+
+	(void)origin;
+	(void)number;
+	event_active(pubsub->deliver_event, EV_TIMEOUT, 0);
+}
+
+/* ---- the mailbox ---- */
 
 static bool
 dispatch(struct peer *peer, struct envelope *envelope)
 {
-	const char *topic;
-	size_t size;
-
-	if (envelope->type == ENVELOPE_PS_HELLO) {
-		hello(peer, envelope_get_u64(envelope));
-		return envelope_end(envelope);
-	}
-	if (envelope->type == ENVELOPE_PS_PUBLISH)
-		return hold(peer, envelope) || publish(peer, envelope);
-	if (envelope->type != ENVELOPE_PS_SUBSCRIBE &&
-	    envelope->type != ENVELOPE_PS_UNSUBSCRIBE)
+	if (envelope->type == ENVELOPE_PS_HELLO)
+		return on_hello(peer, envelope);
+	if (!peer->said_hello)
 		return false;
-	topic = envelope_get_data(envelope, &size);
-	if (!envelope_end(envelope))
-		return false;
+	if (envelope->type == ENVELOPE_PS_SERVES)
+		return on_serves(peer, envelope);
 	if (envelope->type == ENVELOPE_PS_SUBSCRIBE)
-		subscribe(peer, topic, size);
-	else
-		unsubscribe(peer, topic, size);
-	return true;
+		return on_subscribe(peer, envelope);
+	if (envelope->type == ENVELOPE_PS_READY)
+		return on_ready(peer, envelope);
+	if (envelope->type == ENVELOPE_PS_UNSUBSCRIBE)
+		return on_unsubscribe(peer, envelope);
+	if (envelope->type == ENVELOPE_PS_PUBLISH)
+		return on_publish(peer, envelope);
+	return false;
+}
+
+/* The process is gone: what we hold of its client's socket must not keep the
+ * connection open. */
+static void
+on_end(struct peer *peer)
+{
+	if (peer->fd != -1)
+		shutdown(peer->fd, SHUT_RDWR);
+	peer_free(peer);
 }
 
 static void
@@ -397,32 +406,23 @@ on_envelope(struct mailbox *mailbox, struct envelope *envelope, void *arg)
 
 	(void)mailbox;
 	if (envelope == NULL) {
-		peer_free(peer);
+		on_end(peer);
 		return;
 	}
-	if (!dispatch(peer, envelope))
-		log_warnx("transport #%llu sent a bad %s envelope; let go",
-		    (unsigned long long)peer->connection,
-		    envelope_name(envelope->type));
-	else if (!peer_overrun(peer, peer->largest))
+	if (!dispatch(peer, envelope)) {
+		if (peer->too_early) {
+			peer_free(peer);
+			return;
+		}
+		log_warnx("transport #%" PRIu64
+			  " sent a bad %s envelope; let go",
+		    peer->connection, envelope_name(envelope->type));
+	} else if (!peer_is_full(peer, peer->largest))
 		return; /* else it asks and does not take the answers */
-	let_go(peer);
+	peer_let_go(peer);
 }
 
 /* ---- the role ---- */
-
-static void
-peer_new(struct pubsub *pubsub, int fd)
-{
-	struct peer *peer = xcalloc(1, sizeof *peer);
-
-	peer->pubsub = pubsub;
-	peer->place = ROSTER_NONE;
-	RB_INIT(&peer->topics);
-	TAILQ_INSERT_TAIL(&pubsub->peers, peer, entry);
-	peer->mailbox = mailbox_new(fd, on_envelope, peer);
-	mailbox_attach(peer->mailbox, pubsub->base);
-}
 
 static void
 on_retry(int fd, short what, void *arg)
@@ -479,6 +479,110 @@ on_signal(const struct signalfd_siginfo *info, void *arg)
 		_exit(EXIT_SHUTDOWN);
 }
 
+/* What was appended last, its publisher may not have been noted for. */
+static void
+note_last_accepted(struct pubsub *pubsub)
+{
+	struct journal_reader reader = {
+		.journal = pubsub->journal,
+		.next = journal_head(pubsub->journal),
+	};
+	struct shared *shared = pubsub->shared;
+	struct journal_entry entry;
+	struct slot *slot;
+
+	if (reader.next == 0 || journal_read(&reader, &entry) != JOURNAL_OK ||
+	    entry.slot >= shared->nslots)
+		return;
+	slot = &shared->slots[entry.slot];
+	if (atomic_load(&slot->connection) == entry.connection &&
+	    atomic_load(&slot->accepted) < entry.publish)
+		atomic_store(&slot->accepted, entry.publish);
+}
+
+/* Beyond all positions of the lost one that anybody may have heard of. */
+static void
+raise_base(struct pubsub *pubsub)
+{
+	struct shared *shared = pubsub->shared;
+	uint64_t heard = 0;
+
+	for (unsigned i = 0; i < shared->nworkers; i++) {
+		uint64_t progress = atomic_load(
+		    &shared->workers[i].progress[pubsub->self]);
+
+		if (progress > heard)
+			heard = progress;
+	}
+	atomic_store(
+	    &shared->workers[pubsub->self].base, heard + BEYOND_PROGRESS);
+}
+
+/*
+ * A predecessor's journal is gone on with. Subscriptions are told anew, so what
+ * the interest table says of us is void until then.
+ */
+static void
+open_shared(struct pubsub *pubsub)
+{
+	struct shared *shared = pubsub->shared;
+	struct shared_worker *worker = &shared->workers[pubsub->self];
+
+	shared_own(shared, pubsub->self);
+	pubsub->journal = shared->journals[pubsub->self];
+	if (!journal_open(pubsub->journal, pubsub->start->suspicious)) {
+		log_warnx("the journal was damaged and begins anew: what it "
+			  "had accepted is lost");
+		raise_base(pubsub);
+	}
+	note_last_accepted(pubsub);
+	/* The bus will raise it. */
+	pubsub->epoch = atomic_load(&worker->epoch) + 1;
+	for (size_t i = 0; i < INTEREST_BUCKETS; i++)
+		atomic_store_explicit(
+		    &worker->interest[i], 0, memory_order_relaxed);
+	for (unsigned i = 0; i < shared->nworkers; i++) {
+		uint64_t progress = atomic_load(&worker->progress[i]);
+
+		deliver_behind(pubsub, i, progress);
+		atomic_store(
+		    &worker->ended[(pubsub->epoch - 1) % SHARED_EPOCHS][i],
+		    progress);
+	}
+}
+
+static void
+start_streams(struct pubsub *pubsub)
+{
+	static const struct adapter_callbacks callbacks = { .news = on_news };
+	const struct pubsub_start *start = pubsub->start;
+	const struct adapter_start adapter = {
+		.base = pubsub->base,
+		.directory = start->run_directory,
+		.shared = start->shared,
+		.self = pubsub->self,
+		.callbacks = &callbacks,
+		.arg = pubsub,
+	};
+
+	pubsub->adapters = adapters_start(&adapter);
+	pubsub->tap = tap_new(pubsub->base, start->run_directory, pubsub->self,
+	    journal_head(pubsub->journal));
+	if (pubsub->adapters == NULL || pubsub->tap == NULL)
+		exit(EXIT_START);
+}
+
+static void
+begin(struct pubsub *pubsub)
+{
+	pubsub->listen_event = event_new(pubsub->base, PUBSUB_FD_LISTEN,
+	    EV_READ | EV_PERSIST, on_connect, pubsub);
+	pubsub->retry_event = event_new(pubsub->base, -1, 0, on_retry, pubsub);
+	pubsub->deliver_event = event_new(
+	    pubsub->base, -1, 0, on_deliver, pubsub);
+	event_add(pubsub->listen_event, NULL);
+}
+
 void
 pubsub_run(void *arg)
 {
@@ -493,26 +597,20 @@ pubsub_run(void *arg)
 	snprintf(name, sizeof name, "pubsub %u", pubsub.start->number);
 	log_init(name);
 	process_title("%s", name);
+	pubsub.shared = pubsub.start->shared;
+	pubsub.self = pubsub.start->number - 1;
 	RB_INIT(&pubsub.topics);
 	TAILQ_INIT(&pubsub.peers);
+	TAILQ_INIT(&pubsub.dirty);
+	TAILQ_INIT(&pubsub.full);
 	pubsub.base = event_base_new();
 	if (pubsub.base == NULL)
 		fatalx("event_base_new");
 	if (reaper_new(pubsub.base, signals, &callbacks, &pubsub) == NULL)
 		fatal("signals");
-	pubsub.listen_event = event_new(pubsub.base, PUBSUB_FD_LISTEN,
-	    EV_READ | EV_PERSIST, on_connect, &pubsub);
-	pubsub.retry_event = event_new(pubsub.base, -1, 0, on_retry, &pubsub);
-	pubsub.settle_event = event_new(
-	    pubsub.base, -1, 0, on_settled, &pubsub);
-	if (pubsub.start->roster != NULL)
-		roster_open(&pubsub.roster, pubsub.start->roster,
-		    pubsub.start->roster_max);
-	if (pubsub.roster.nmissing > 0) {
-		pubsub.settle_by = monotonic_ms() + SETTLE_MAX;
-		settle_later(&pubsub);
-	}
-	event_add(pubsub.listen_event, NULL);
+	open_shared(&pubsub);
+	begin(&pubsub);
+	start_streams(&pubsub);
 	pubsub.supervisor = mailbox_new(
 	    PUBSUB_FD_MAILBOX, on_supervisor, &pubsub);
 	mailbox_attach(pubsub.supervisor, pubsub.base);

@@ -1,19 +1,25 @@
 /*
- * pubsub.h - the pubsub role: which connection wants which topic, and the
- * broadcasts that go to them.
+ * pubsub.h - the pubsub role: a worker that accepts broadcasts into its journal
+ * and gives what all journals hold to its connections.
  *
- * One worker, so far; each transport that has joined a topic holds a mailbox to
- * it. Subscriptions belong to connections: the transport itself knows which of
- * its channels they are for, and delivers a broadcast of its own channels to
- * its own client, so that the worker leaves the sender's connection out.
+ * There is a pool of workers; each connection belongs to one of them.
+ * Transports hold a mailbox to their worker, and hand it their client's socket:
+ * a broadcast goes round the transport, straight to the client (lane.h).
+ * Subscriptions belong to connections: the transport itself knows which of its
+ * channels they are for, and delivers a broadcast of its own channels to its
+ * own client, so that the worker leaves the sender's connection out.
  */
 #ifndef PUBSUB_H
 #define PUBSUB_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "common/process.h"
+
+struct config;
+struct shared;
 
 /* Its descriptors, beside the standard ones. */
 #define PUBSUB_FD_LISTEN  PROCESS_FD       /* transports connect here */
@@ -23,10 +29,12 @@
 struct pubsub_start {
 	unsigned number;    /* "pubsub 1" */
 	size_t backlog_max; /* bytes that may wait for one transport */
-	/* Whom its predecessor served, and it serves: roster.h. NULL: it waits
-	 * for nobody. */
-	uint64_t *roster;
-	size_t roster_max;
+	const struct config *config;
+	struct shared *shared;
+	/* Where the sockets of the tree are. */
+	const char *run_directory;
+	/* A predecessor died by a signal that attacks on memory end in. */
+	bool suspicious;
 };
 
 /* arg: struct pubsub_start. For process_fork. */

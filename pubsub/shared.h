@@ -22,14 +22,23 @@ struct slot;
 
 #define PUBSUB_MAX       16   /* workers */
 #define INTEREST_BUCKETS 4096 /* hashes of topics */
+#define SHARED_EPOCHS    16   /* of a worker that are remembered */
 
 /* Of each worker, indexed by number - 1. */
 struct shared_worker {
 	_Atomic uint64_t epoch;   /* rises with each start of the worker */
 	_Atomic uint64_t beat_ms; /* monotonic; when its loop last ran */
+	/*
+	 * A position is this and the number of an entry in its journal: it
+	 * rises also when the journal was damaged and begins with 1 again.
+	 */
+	_Atomic uint64_t base;
 	/* Entries of each journal up to this number were given to all of its
 	 * connections that wanted them: written, or queued to a mailbox. */
 	_Atomic uint64_t progress[PUBSUB_MAX];
+	/* What that was when the worker of an epoch had died, of the last ones.
+	 */
+	_Atomic uint64_t ended[SHARED_EPOCHS][PUBSUB_MAX];
 	/* Subscriptions of its connections, by hash of the topic: who publishes
 	 * need not tell a worker whose count is 0. */
 	_Atomic uint32_t interest[INTEREST_BUCKETS];

@@ -30,6 +30,7 @@ struct slot {
 	/* By the connection's worker. */
 	_Atomic uint64_t accepted; /* the last of its publishes that is in the
 				      worker's journal: its own number */
+	_Atomic uint64_t epoch; /* of the worker that it was last ready with */
 	/* The last entry of each journal that went into its mailbox. */
 	_Atomic uint64_t queued[PARTS][PUBSUB_MAX];
 };

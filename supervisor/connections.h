@@ -17,7 +17,8 @@ struct connection {
 	struct server *server;
 	uint64_t number; /* rising, never reused; 0: the place is free */
 	struct limits_key key;
-	int fd; /* until its transport is forked, then -1 */
+	uint32_t slot; /* pubsub/slots.h */
+	int fd;        /* until its transport is forked, then -1 */
 	char peer[64];
 	struct child *child;
 	struct connection *next_free;

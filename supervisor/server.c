@@ -2,7 +2,7 @@
  * server.c - see server.h. The tree:
  *
  *   supervisor
- *   +- pubsub 1            permanent, one_for_one
+ *   +- pubsub 1 ...        permanent, one_for_one
  *   +- connect 1 ...       permanent, when a socket has a connect
  *   +- transport #1 ...    temporary, one for each connection
  */
@@ -35,11 +35,12 @@
 #include "common/supervise.h"
 #include "common/xmalloc.h"
 #include "pubsub/pubsub.h"
-#include "pubsub/roster.h"
+#include "pubsub/slots.h"
 #include "supervisor/connections.h"
 #include "supervisor/cores.h"
 #include "supervisor/limits.h"
 #include "supervisor/listener.h"
+#include "supervisor/pool.h"
 #include "supervisor/rundir.h"
 #include "supervisor/server.h"
 #include "supervisor/systemd.h"
@@ -86,8 +87,8 @@ struct server {
 	int static_fd;
 	int requests[2]; /* ours, and the one that transports inherit */
 	struct event *request_event;
-	char *pubsub_path;
-	uint64_t *roster;   /* of pubsub; of max_connections */
+	struct pool *pool; /* of pubsub workers */
+	struct event *hang_event;
 	char *connect_path; /* NULL: no socket has a connect */
 	struct worker *workers;
 	unsigned nworkers;
@@ -120,6 +121,12 @@ on_worker_envelope(
 	mailbox_pause(mailbox);
 }
 
+static bool
+is_pubsub(const struct worker *worker)
+{
+	return worker->kill == REQUEST_KILL_PUBSUB;
+}
+
 static pid_t
 worker_fork(struct child *child, void *arg)
 {
@@ -132,12 +139,13 @@ worker_fork(struct child *child, void *arg)
 	/* PUBSUB_FD_LISTEN and _MAILBOX, and those of the connector. */
 	spec.fds[0] = worker->listen_fd;
 	spec.nfds = 2;
-	roster_inherit(server->roster, server->config->max_connections,
-	    worker->kill == REQUEST_KILL_PUBSUB);
 	stats_inherit(server->stats, false);
+	if (is_pubsub(worker))
+		pool_worker_forks(server->pool, worker->number, true);
 	pid = mailbox_fork(&spec, 1, &fd);
+	if (is_pubsub(worker))
+		pool_worker_forks(server->pool, worker->number, false);
 	stats_inherit(server->stats, true);
-	roster_inherit(server->roster, server->config->max_connections, false);
 	if (pid == -1)
 		return -1;
 	worker->mailbox = mailbox_new(fd, on_worker_envelope, child);
@@ -152,8 +160,11 @@ on_worker_died(struct supervisor *sup, struct child *child,
 	struct worker *worker = child_arg(child);
 
 	(void)sup;
-	(void)obituary;
 	(void)arg;
+	/* What it shares with its successor may be damaged. */
+	if (is_pubsub(worker))
+		worker->start.pubsub.suspicious = limits_is_crash(
+		    obituary->status);
 	mailbox_free(worker->mailbox);
 	worker->mailbox = NULL;
 }
@@ -185,25 +196,36 @@ listen_for_workers(const struct server *server, const char *path)
 static void
 add_pubsub(struct server *server, unsigned number)
 {
-	struct worker *worker;
+	struct worker *worker = add_worker(server, "pubsub", number,
+	    listen_for_workers(server, pool_path(server->pool, number)));
 
-	server->roster = roster_map(server->config->max_connections);
-	if (server->roster == NULL)
-		fatal("the roster of pubsub");
-	server->pubsub_path = xasprintf(
-	    "%s/pubsub-%u.sock", server->run_directory, number);
-	worker = add_worker(server, "pubsub", number,
-	    listen_for_workers(server, server->pubsub_path));
 	worker->kill = REQUEST_KILL_PUBSUB;
 	worker->intensity = PERMANENT_INTENSITY;
 	worker->spec.run = pubsub_run;
-	worker->start.pubsub = (struct pubsub_start){
-		.number = number,
-		/* Far above a client's own bound: see pubsub.c. */
-		.backlog_max = server->config->backlog_max * 8,
-		.roster = server->roster,
-		.roster_max = server->config->max_connections,
-	};
+	pool_start(server->pool, number, &worker->start.pubsub);
+}
+
+static void
+kill_hanging(struct child *child, void *arg)
+{
+	const struct server *server = arg;
+	const struct worker *worker = child_arg(child);
+
+	if (!is_pubsub(worker) || child_pid(child) == -1 ||
+	    !pool_worker_hangs(server->pool, worker->number))
+		return;
+	log_warnx("%s hangs: killed", worker->id);
+	child_kill(child);
+}
+
+static void
+on_hang(int fd, short what, void *arg)
+{
+	struct server *server = arg;
+
+	(void)fd;
+	(void)what;
+	supervisor_which_children(server->permanent, kill_hanging, server);
 }
 
 /* How many run connect; 0: there is none. */
@@ -252,8 +274,13 @@ open_workers(struct server *server)
 {
 	unsigned n = connectors_needed(server->config);
 
-	server->workers = xcalloc(1 + n, sizeof *server->workers);
-	add_pubsub(server, 1);
+	server->pool = pool_new(server->config, server->run_directory);
+	if (server->pool == NULL)
+		fatal("memory that pubsub workers share");
+	server->workers = xcalloc(
+	    pool_workers(server->pool) + n, sizeof *server->workers);
+	for (unsigned i = 1; i <= pool_workers(server->pool); i++)
+		add_pubsub(server, i);
 	add_connectors(server, n);
 }
 
@@ -270,7 +297,9 @@ transport_fork(struct child *child, void *arg)
 		.config = server->config,
 		.connection = connection->number,
 		.peer = peer,
-		.pubsub_path = server->pubsub_path,
+		.pubsub_path = pool_path_for(server->pool, connection->number),
+		.slot = connection->slot,
+		.lane = pool_lane(server->pool, connection->slot),
 		.connect_path = server->connect_path,
 		.kill_token = server->kill_token,
 		.stats = server->stats,
@@ -290,8 +319,13 @@ transport_fork(struct child *child, void *arg)
 	spec.fds[TRANSPORT_FD_REQUESTS - PROCESS_FD] = server->requests[1];
 	spec.fds[TRANSPORT_FD_STATIC - PROCESS_FD] = server->static_fd;
 	connection->child = child;
+	pool_transport_forks(server->pool, connection->slot, true);
 	pid = process_fork(&spec);
-	if (pid != -1 && server->config->affinity)
+	pool_transport_forks(server->pool, connection->slot, false);
+	if (pid == -1)
+		return -1;
+	pool_slot_is(server->pool, connection->slot, pid);
+	if (server->config->affinity)
 		cores_pin(pid, connection->number);
 	return pid;
 }
@@ -310,6 +344,7 @@ static void
 forget_connection(struct server *server, struct connection *connection)
 {
 	limits_release(server->limits, &connection->key);
+	pool_slot_free(server->pool, connection->slot);
 	connections_remove(server->connections, connection);
 }
 
@@ -373,6 +408,7 @@ on_accept(int fd, const struct sockaddr *address, socklen_t size,
 		return;
 	}
 	connection->server = server;
+	connection->slot = pool_slot(server->pool, connection->number);
 	connection->key = key;
 	connection->fd = fd;
 	snprintf(connection->peer, sizeof connection->peer, "%s", peer);
@@ -898,6 +934,9 @@ prepare(struct server *server)
 	server->request_event = event_new(server->base, server->requests[0],
 	    EV_READ | EV_PERSIST, on_request, server);
 	event_add(server->request_event, NULL);
+	server->hang_event = event_new(
+	    server->base, -1, EV_PERSIST, on_hang, server);
+	event_add(server->hang_event, &(struct timeval){ .tv_sec = 1 });
 }
 
 /* Nobody is left who needs it. As another user we may not remove it itself. */
@@ -905,7 +944,6 @@ static void
 remove_run_directory(const struct server *server)
 {
 	const char *const files[] = {
-		server->pubsub_path,
 		server->connect_path,
 		server->token_path,
 	};
@@ -913,6 +951,7 @@ remove_run_directory(const struct server *server)
 	for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
 		if (files[i] != NULL)
 			unlink(files[i]);
+	pool_remove_files(server->pool);
 	rundir_remove(server->run_directory, server->made_directory);
 }
 

@@ -149,7 +149,8 @@ accepted(struct connect *c)
 	c->mailbox = NULL;
 	c->subscribing = true;
 	set_timer(c, c->socket->connect_timeout);
-	pubsub_subscribe(t->pubsub, &t->connected.id, on_subscribed, t);
+	pubsub_subscribe(
+	    t->pubsub, PART_CHANNEL, &t->connected.id, on_subscribed, t);
 }
 
 static void

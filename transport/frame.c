@@ -9,12 +9,9 @@
 #include "common/xmalloc.h"
 #include "transport/frame.h"
 
-#define FIELD_MAX 255 /* bytes of a field of a binary frame */
-
 enum binary_kind {
 	BINARY_PUSH,
 	BINARY_REPLY,
-	BINARY_BROADCAST,
 };
 
 static enum frame_version version = FRAME_V2;
@@ -23,6 +20,12 @@ void
 frame_speak(enum frame_version asked)
 {
 	version = asked;
+}
+
+enum frame_version
+frame_spoken(void)
+{
+	return version;
 }
 
 #define KEEP_ROOM 16384 /* a frame that was sent holds no more than this */
@@ -72,7 +75,7 @@ append_binary(struct frame *frame, enum binary_kind kind,
 
 	json_append(body, &byte, 1);
 	for (size_t i = 0; i < n; i++) {
-		if (fields[i]->size > FIELD_MAX)
+		if (fields[i]->size > FRAME_FIELD_MAX)
 			return false;
 		byte = (char)(unsigned char)fields[i]->size;
 		json_append(body, &byte, 1);
@@ -121,13 +124,11 @@ frame_push(struct frame *frame, const char *join_ref, const struct text *topic,
 }
 
 bool
-frame_broadcast(struct frame *frame, const struct text *topic,
-    const struct text *event, enum bennu_kind kind, const struct text *payload)
+frame_broadcast(struct frame *frame, const struct broadcast *broadcast)
 {
-	if (version == FRAME_V1 || kind == BENNU_JSON)
-		return frame_push(frame, NULL, topic, event, kind, payload);
-	return append_binary(frame, BINARY_BROADCAST,
-	    (const struct text *const[]){ topic, event }, 2, payload);
+	struct json_buffer *body = begin(frame, WEBSOCKET_TEXT);
+
+	return encode_broadcast(body, version, broadcast, &frame->opcode);
 }
 
 static bool

@@ -12,14 +12,12 @@
 
 #include "common/json.h"
 #include "common/message.h"
+#include "pubsub/encode.h"
 #include "transport/websocket.h"
 
-/* Phoenix's serializers, by their vsn. A process has one client. */
-enum frame_version {
-	FRAME_V1 = 1, /* ~> 1.0.0 */
-	FRAME_V2 = 2, /* ~> 2.0.0 */
-};
+/* A process has one client, which speaks one serializer. */
 void frame_speak(enum frame_version);
+enum frame_version frame_spoken(void);
 
 /* A message to the client. Reused: each call begins it anew. */
 struct frame {
@@ -33,8 +31,7 @@ struct frame {
  */
 bool frame_push(struct frame *, const char *join_ref, const struct text *topic,
     const struct text *event, enum bennu_kind, const struct text *payload);
-bool frame_broadcast(struct frame *, const struct text *topic,
-    const struct text *event, enum bennu_kind, const struct text *payload);
+bool frame_broadcast(struct frame *, const struct broadcast *);
 bool frame_reply(struct frame *, const char *join_ref, const char *ref,
     const struct text *topic, const struct text *status, enum bennu_kind,
     const struct text *response);

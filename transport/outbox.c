@@ -87,7 +87,7 @@ make_room(struct outbox *out, size_t size)
 static void
 schedule(struct outbox *out)
 {
-	if (!event_pending(&out->writable, EV_WRITE, NULL))
+	if (!out->blocked && !event_pending(&out->writable, EV_WRITE, NULL))
 		event_active(&out->flush, EV_TIMEOUT, 0);
 }
 
@@ -101,6 +101,36 @@ outbox_add(struct outbox *out, const void *data, size_t size)
 	memcpy(out->data + out->end, data, size);
 	out->end += size;
 	schedule(out);
+}
+
+void
+outbox_add_front(struct outbox *out, const void *data, size_t size)
+{
+	if (out->dead || size == 0)
+		return;
+	if (out->begin < size) {
+		size_t waits = out->end - out->begin;
+
+		make_room(out, size);
+		memmove(out->data + out->end + size - waits,
+		    out->data + out->begin, waits);
+		out->begin = out->end - waits;
+		out->end += size;
+	} else {
+		out->begin -= size;
+	}
+	memcpy(out->data + out->begin, data, size);
+	schedule(out);
+}
+
+void
+outbox_retry(struct outbox *out)
+{
+	if (!out->blocked)
+		return;
+	out->blocked = false;
+	if (!out->dead)
+		schedule(out);
 }
 
 void
@@ -175,6 +205,22 @@ fail(struct outbox *out, int error)
 	out->callbacks->failed(error, out->arg);
 }
 
+static bool
+may_write(struct outbox *out)
+{
+	int may = out->callbacks->may_write == NULL
+	    ? 1
+	    : out->callbacks->may_write(out->arg);
+
+	if (may == 1)
+		return true;
+	if (may == -1)
+		fail(out, EPIPE);
+	else
+		out->blocked = true;
+	return false;
+}
+
 static void
 flush(struct outbox *out)
 {
@@ -183,15 +229,18 @@ flush(struct outbox *out)
 		.tv_usec = out->timeout % 1000 * 1000,
 	};
 	size_t before = outbox_backlog(out);
-	int done;
+	int done, error;
 
-	if (out->dead)
+	if (out->dead || !may_write(out))
 		return;
 	done = write_data(out);
 	if (done == 1)
 		done = write_file(out);
+	error = errno;
+	if (out->callbacks->wrote != NULL)
+		out->callbacks->wrote(before - outbox_backlog(out), out->arg);
 	if (done == -1) {
-		fail(out, errno);
+		fail(out, error);
 		return;
 	}
 	if (done == 0)

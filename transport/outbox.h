@@ -13,6 +13,13 @@
 struct event_base;
 
 struct outbox_callbacks {
+	/*
+	 * Others write to the socket, too. 1: it may be written to now, and
+	 * wrote follows; 0: outbox_retry will follow; -1: nobody may, for ever:
+	 * failed follows. NULL: always.
+	 */
+	int (*may_write)(void *arg);
+	void (*wrote)(size_t, void *arg);
 	/* All has been written (after some was added). */
 	void (*drained)(void *arg);
 	/* Some of what had waited was written: less waits now. */
@@ -33,6 +40,7 @@ struct outbox {
 	    writable; /* and the timeout of a client that takes nothing */
 	struct event flush;
 	long long timeout; /* ms */
+	bool blocked;      /* may_write said no */
 	bool dead;         /* failed, or closed: nothing is taken any more */
 };
 
@@ -41,6 +49,10 @@ void outbox_init(struct outbox *, struct event_base *, int fd,
 
 /* Copies. Nothing is written before the loop turns. */
 void outbox_add(struct outbox *, const void *, size_t);
+/* In front of all that waits: the rest of a frame that somebody else began. */
+void outbox_add_front(struct outbox *, const void *, size_t);
+/* may_write may say yes now. */
+void outbox_retry(struct outbox *);
 /* A file behind what was added; nothing more may be added until it drained. */
 void outbox_add_file(struct outbox *, int fd, off_t size);
 /* Bytes that wait. */

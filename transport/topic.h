@@ -126,8 +126,11 @@ void topic_leave(struct topic *, const struct message *);
 /* An event of the client. */
 void topic_push(struct topic *, const struct message *, enum bennu_kind,
     const struct text *payload);
-/* A broadcast of somebody else. */
-void topic_deliver(struct transport *, const struct broadcast *);
+/* A broadcast of somebody else, for channels: PS_DELIVER_*. */
+void topic_deliver(struct transport *, const struct broadcast *, uint32_t what);
+/* The same, for the client: a whole WebSocket frame. */
+void topic_deliver_frame(struct transport *, const struct text *topic,
+    const char *frame, size_t size);
 /*
  * A process of this connection broadcasts: a channel, or the endpoint (NULL).
  * False: nonsense.

@@ -7,10 +7,14 @@
 
 #include "common/log.h"
 #include "common/xmalloc.h"
+#include "pubsub/journal.h"
 #include "transport/topic_private.h"
 #include "transport/transport.h"
 
-#define EXTRAS_MAX 1000 /* other topics that a channel may subscribe to */
+/* The largest broadcast, as a part of a journal (journal_entry_max). */
+#define BROADCAST_SHARE 4
+#define BROADCAST_HEADS 1024 /* bytes of an envelope beside its texts */
+#define EXTRAS_MAX      1000 /* other topics that a channel may subscribe to */
 
 static struct extra *
 extra_find(struct topic *topic, const struct text *name)
@@ -43,8 +47,8 @@ topic_subscribe(struct topic *topic, const struct text *name)
 	}
 	extra->times++;
 	topic_hold(topic);
-	pubsub_subscribe(
-	    topic->transport->pubsub, name, topic_confirmed, topic);
+	pubsub_subscribe(topic->transport->pubsub, PART_CHANNEL, name,
+	    topic_confirmed, topic);
 	return true;
 }
 
@@ -54,8 +58,8 @@ extra_unsubscribe(struct topic *topic, struct extra *extra)
 	topic->nextras -= extra->times;
 	while (extra->times-- > 0) {
 		topic_hold(topic);
-		pubsub_unsubscribe(topic->transport->pubsub, &extra->name,
-		    topic_confirmed, topic);
+		pubsub_unsubscribe(topic->transport->pubsub, PART_CHANNEL,
+		    &extra->name, topic_confirmed, topic);
 	}
 	LIST_REMOVE(extra, entry);
 	free(extra->name.data);
@@ -86,8 +90,8 @@ topic_unsubscribe_all(struct topic *topic)
 		return;
 	topic->subscribed = false;
 	topic_hold(topic);
-	pubsub_unsubscribe(
-	    topic->transport->pubsub, &topic->name, topic_confirmed, topic);
+	pubsub_unsubscribe(topic->transport->pubsub, PART_CLIENT, &topic->name,
+	    topic_confirmed, topic);
 }
 
 /* It came from another topic, or from this connection's own channels. */
@@ -138,57 +142,93 @@ send_out(struct topic *topic, const struct broadcast *broadcast)
 	topic_queue_add(topic, item);
 }
 
-/* To this connection's own: the client, and the channels that want to know. */
-static bool
-deliver(struct transport *t, const struct broadcast *broadcast,
+/* To the channels that subscribed to it, but for its sender. */
+static void
+deliver_info(struct transport *t, const struct broadcast *broadcast,
     const struct topic *except)
 {
-	struct topic *topic = topic_find(t, &broadcast->topic);
+	struct topic *topic;
 	struct extra *extra;
 
-	if (topic != NULL && topic != except && topic->subscribed &&
-	    intercepts(topic, &broadcast->event)) {
-		send_out(topic, broadcast);
-	} else if (topic != NULL && topic != except && topic->subscribed) {
-		if (!frame_broadcast(&topic_frame, &broadcast->topic,
-			&broadcast->event, broadcast->kind,
-			&broadcast->payload))
-			return false;
-		topic_send(topic);
-	}
 	RB_FOREACH (topic, topics, &t->topics) {
 		extra = topic == except ? NULL
 					: extra_find(topic, &broadcast->topic);
 		for (unsigned i = 0; extra != NULL && i < extra->times; i++)
 			send_info(topic, broadcast);
 	}
+}
+
+/* The channel, or client, whose topic it is; NULL: none that may have it. */
+static struct topic *
+find_subscribed(struct transport *t, const struct text *name)
+{
+	struct topic *topic = topic_find(t, name);
+
+	return topic != NULL && topic->subscribed ? topic : NULL;
+}
+
+/* What this connection's own processes broadcast goes to the others of them. */
+static bool
+deliver_own(struct transport *t, const struct broadcast *broadcast,
+    const struct topic *except)
+{
+	struct topic *topic = find_subscribed(t, &broadcast->topic);
+
+	if (topic != NULL && topic != except &&
+	    intercepts(topic, &broadcast->event)) {
+		send_out(topic, broadcast);
+	} else if (topic != NULL && topic != except) {
+		if (!frame_broadcast(&topic_frame, broadcast))
+			return false;
+		topic_send(topic);
+	}
+	deliver_info(t, broadcast, except);
 	return true;
 }
 
-/* The topic of the socket's id is subscribed, too, for nobody of ours. */
-static bool
-is_wanted(struct transport *t, const struct text *name)
+void
+topic_deliver(
+    struct transport *t, const struct broadcast *broadcast, uint32_t what)
 {
-	struct topic *topic;
+	struct topic *topic = find_subscribed(t, &broadcast->topic);
 
-	if (topic_find(t, name) != NULL)
-		return true;
-	RB_FOREACH (topic, topics, &t->topics)
-		if (extra_find(topic, name) != NULL)
-			return true;
-	return false;
+	if ((what & PS_DELIVER_OUT) != 0 && topic != NULL)
+		send_out(topic, broadcast);
+	if ((what & PS_DELIVER_INFO) != 0)
+		deliver_info(t, broadcast, NULL);
 }
 
 void
-topic_deliver(struct transport *t, const struct broadcast *broadcast)
+topic_deliver_frame(struct transport *t, const struct text *name,
+    const char *frame, size_t size)
 {
-	if (!is_wanted(t, &broadcast->topic))
+	struct topic *topic = find_subscribed(t, name);
+
+	if (t->mode != MODE_WEBSOCKET || topic == NULL)
 		return;
-	if (transport_is_slow(t)) {
+	if (transport_is_slow(t))
 		transport_overrun(t, "the client's backlog");
-		return;
-	}
-	deliver(t, broadcast, NULL);
+	else
+		topic_send_made(topic, frame, size);
+}
+
+/* Every journal must be able to hold it, and the envelopes on its way. */
+static bool
+is_small_enough(const struct transport *t, const struct broadcast *broadcast)
+{
+	size_t size = broadcast->topic.size + broadcast->event.size +
+	    broadcast->payload.size;
+	size_t max = t->config->journal_size / BROADCAST_SHARE -
+	    BROADCAST_HEADS;
+
+	if (max > ENVELOPE_MAX - BROADCAST_HEADS)
+		max = ENVELOPE_MAX - BROADCAST_HEADS;
+	if (size <= max)
+		return true;
+	log_warnx("a broadcast of %zu bytes is larger than %zu, 1/%d of "
+		  "journal_size",
+	    size, max, BROADCAST_SHARE);
+	return false;
 }
 
 bool
@@ -198,21 +238,20 @@ topic_broadcast(
 	uint32_t flags = envelope_get_u32(envelope);
 	struct broadcast broadcast;
 
-	/* Others will read it: it is looked at before it leaves. To pubsub it
-	 * goes with a number in the place of the flags. */
+	/* Others will read it: it is looked at before it leaves. */
 	if (!broadcast_get(envelope, &broadcast) ||
-	    broadcast.kind > BENNU_BINARY ||
-	    envelope->size - sizeof flags + sizeof(uint64_t) > ENVELOPE_MAX ||
+	    broadcast.kind > BENNU_BINARY || !is_small_enough(t, &broadcast) ||
 	    !json_is_utf8(broadcast.topic.data, broadcast.topic.size) ||
 	    !json_is_utf8(broadcast.event.data, broadcast.event.size) ||
 	    (broadcast.kind == BENNU_JSON &&
 		json_scan_text(broadcast.payload.data, broadcast.payload.size)
 			.kind == JSON_BAD))
 		return false;
-	if (!deliver(
+	if (!deliver_own(
 		t, &broadcast, (flags & BROADCAST_FROM) != 0 ? sender : NULL))
 		return false;
-	pubsub_publish(t->pubsub, &broadcast);
+	pubsub_publish(t->pubsub, &broadcast,
+	    (flags & BROADCAST_LOCAL) != 0 ? JOURNAL_LOCAL : 0);
 	transport_disconnects(t, &broadcast);
 	if (transport_is_full(t))
 		topic_pause_channels(t, true);

@@ -47,8 +47,8 @@ on_first_join(struct topic *topic, bool accepted, enum bennu_kind kind,
 		topic->transport->unjoined_since = 0;
 		topic->subscribed = true;
 		topic_hold(topic);
-		pubsub_subscribe(topic->transport->pubsub, &topic->name,
-		    topic_confirmed, topic);
+		pubsub_subscribe(topic->transport->pubsub, PART_CLIENT,
+		    &topic->name, topic_confirmed, topic);
 	}
 	topic_send(topic);
 	stats_own(topic->transport->start->stats,

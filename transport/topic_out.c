@@ -4,6 +4,7 @@
  */
 #include <assert.h>
 
+#include "transport/subscriber.h"
 #include "transport/topic_private.h"
 #include "transport/transport.h"
 
@@ -15,27 +16,40 @@ topic_holds_too_much(const struct topic *topic)
 	return topic->held.size > topic->transport->config->backlog_max;
 }
 
-/* The frame that was made, at its place in the channel's stream. */
+/* At its place in the channel's stream; a whole frame, in two parts. */
+static void
+send_or_hold(struct topic *topic, const void *head, size_t head_size,
+    const char *body, size_t size)
+{
+	if (topic->holding == 0) {
+		transport_send_frames(topic->transport, head, head_size);
+		transport_send_frames(topic->transport, body, size);
+		return;
+	}
+	json_append(&topic->held, head, head_size);
+	json_append(&topic->held, body, size);
+	if (topic_holds_too_much(topic) && topic->mailbox != NULL)
+		mailbox_pause(topic->mailbox);
+}
+
 void
 topic_send(struct topic *topic)
 {
 	uint8_t head[WEBSOCKET_HEAD_MAX];
-	size_t n;
 
 	if (topic->replaced)
 		return;
-	if (topic->holding == 0) {
-		transport_send(topic->transport, topic_frame.opcode,
-		    topic_frame.body.data, topic_frame.body.size);
-		frame_sent(&topic_frame);
-		return;
-	}
-	n = websocket_head(head, topic_frame.opcode, topic_frame.body.size);
-	json_append(&topic->held, (const char *)head, n);
-	json_append(&topic->held, topic_frame.body.data, topic_frame.body.size);
+	send_or_hold(topic, head,
+	    websocket_head(head, topic_frame.opcode, topic_frame.body.size),
+	    topic_frame.body.data, topic_frame.body.size);
 	frame_sent(&topic_frame);
-	if (topic_holds_too_much(topic) && topic->mailbox != NULL)
-		mailbox_pause(topic->mailbox);
+}
+
+void
+topic_send_made(struct topic *topic, const char *frame, size_t size)
+{
+	if (!topic->replaced)
+		send_or_hold(topic, NULL, 0, frame, size);
 }
 
 void
@@ -59,17 +73,12 @@ void
 topic_hold(struct topic *topic)
 {
 	topic->holding++;
+	subscriber_hold(topic->transport);
 }
 
-/* pubsub has confirmed. */
-void
-topic_confirmed(void *arg)
+static void
+let_go_of_held(struct topic *topic)
 {
-	struct topic *topic = arg;
-
-	assert(topic->holding > 0);
-	if (--topic->holding > 0)
-		return;
 	if (topic->held.size > 0 && !topic->replaced)
 		transport_send_frames(
 		    topic->transport, topic->held.data, topic->held.size);
@@ -80,4 +89,17 @@ topic_confirmed(void *arg)
 		topic_free(topic);
 	else if (topic->mailbox != NULL && !transport_is_full(topic->transport))
 		mailbox_resume(topic->mailbox);
+}
+
+/* pubsub has confirmed. */
+void
+topic_confirmed(void *arg)
+{
+	struct topic *topic = arg;
+	struct transport *t = topic->transport;
+
+	assert(topic->holding > 0);
+	if (--topic->holding == 0)
+		let_go_of_held(topic);
+	subscriber_confirmed(t);
 }

@@ -43,6 +43,8 @@ void topic_must_end(struct topic *);
 extern struct frame topic_frame;
 /* At its place in the channel's stream. */
 void topic_send(struct topic *);
+/* The same, of a whole WebSocket frame that somebody else has made. */
+void topic_send_made(struct topic *, const char *frame, size_t size);
 void topic_send_reply(struct topic *, const char *join_ref, const char *ref,
     const char *status, const char *response);
 void topic_send_end(struct topic *, const char *join_ref, const char *event,

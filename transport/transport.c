@@ -24,6 +24,7 @@
 #include "transport/inspect.h"
 #include "transport/phoenix.h"
 #include "transport/request.h"
+#include "transport/subscriber.h"
 #include "transport/transport.h"
 
 #define HUNG_SOON     100 /* ms until somebody who may be hung is looked at */
@@ -542,6 +543,7 @@ transport_upgrade(struct transport *t, const struct config_socket *socket)
 	t->mode = MODE_WEBSOCKET;
 	endpoint_stop(t);
 	t->websocket = websocket_new(&limits, &callbacks, t);
+	subscriber_serves(t);
 	t->unjoined_since = monotonic_ms();
 	if (t->paused == 0)
 		check_websocket(t); /* else the resume does */
@@ -645,6 +647,7 @@ transport_end(struct transport *t, enum bennu_reason reason)
 	event_del(&t->deadline);
 	event_del(&t->hung);
 	outbox_close(&t->outbox);
+	subscriber_ends(t);
 	shutdown(t->fd, SHUT_RDWR);
 	close(t->fd);
 	t->fd = -1;
@@ -709,35 +712,6 @@ transport_disconnects(struct transport *t, const struct broadcast *broadcast)
 	return true;
 }
 
-static void
-on_broadcast(const struct broadcast *broadcast, void *arg)
-{
-	struct transport *t = arg;
-
-	if (t->mode == MODE_WEBSOCKET && !transport_disconnects(t, broadcast))
-		topic_deliver(t, broadcast);
-}
-
-static void
-on_missed(void *arg)
-{
-	struct transport *t = arg;
-
-	if (t->mode == MODE_WEBSOCKET)
-		transport_overrun(t, "what waited at pubsub");
-}
-
-static void
-on_published(void *arg)
-{
-	struct transport *t = arg;
-
-	if (!transport_is_full(t))
-		topic_pause_channels(t, false);
-	endpoint_published(t);
-	exit_when_done(t);
-}
-
 /*
  * Made before the fork: every transport begins with a copy of it. With poll(2)
  * nothing of it lies in the kernel, and for few descriptors it costs less than
@@ -798,22 +772,11 @@ start_channels(struct transport *t)
 }
 
 static void
-start_pubsub(struct transport *t)
-{
-	static const struct pubsub_callbacks callbacks = {
-		.deliver = on_broadcast,
-		.overrun = on_missed,
-		.idle = on_published,
-	};
-
-	t->pubsub = pubsub_client_new(t->base, t->start->pubsub_path,
-	    t->start->connection, &callbacks, t);
-}
-
-static void
 start_connection(struct transport *t)
 {
 	static const struct outbox_callbacks callbacks = {
+		.may_write = subscriber_may_write,
+		.wrote = subscriber_wrote,
 		.drained = on_drained,
 		.progress = on_progress,
 		.failed = on_failed,
@@ -864,7 +827,7 @@ transport_run(void *arg)
 	t.base = event_base;
 	listen_to_signals(&t);
 	start_channels(&t);
-	start_pubsub(&t);
+	subscriber_start(&t);
 	start_connection(&t);
 	event_base_dispatch(t.base);
 	fatalx("the event loop ended");

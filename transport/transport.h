@@ -48,9 +48,11 @@
  */
 struct transport_start {
 	const struct config *config;
-	uint64_t connection; /* its number, rising */
-	const char *peer;    /* "127.0.0.1:50124" */
-	const char *pubsub_path;
+	uint64_t connection;      /* its number, rising */
+	const char *peer;         /* "127.0.0.1:50124" */
+	const char *pubsub_path;  /* of its worker */
+	uint32_t slot;            /* slots.h; or SLOT_NONE */
+	struct lane *lane;        /* its own; NULL: none */
 	const char *connect_path; /* NULL: no socket has a connect */
 	const char *kill_token; /* what a kill must show; NULL: no such route */
 	struct stats *stats;    /* shared with all transports; NULL: likewise */
@@ -137,6 +139,8 @@ struct transport {
 	struct inspect *inspect;        /* what the client waits for; or NULL */
 	struct inspections inspections; /* what others ask of us */
 	struct pubsub_client *pubsub;
+	struct lane *lane;            /* once it speaks WebSocket; or NULL */
+	unsigned unconfirmed;         /* requests to pubsub, for subscriber.c */
 	struct topic_list all_topics; /* also those on their way out */
 	enum bennu_reason end_reason; /* of all channels; 0: they go on */
 	bool stopped;                 /* all channels have ended */

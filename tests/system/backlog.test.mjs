@@ -38,7 +38,7 @@ test('a client that asks and does not read is not read', async (t) => {
 });
 
 test('a channel that broadcasts while pubsub stands still waits for it', async (t) => {
-  const server = await start(t);
+  const server = await start(t, { pubsub: 1 });
   const client = await server.connect();
   const channel = await client.join('test:a');
   const [{ pid }] = server.workers('pubsub');

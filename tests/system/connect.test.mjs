@@ -471,7 +471,7 @@ test('an id that is also a joined topic: its broadcasts come, disconnect closes'
 });
 
 test('the id outlives a pubsub worker', async (t) => {
-  const on = await start(t, options);
+  const on = await start(t, { ...options, pubsub: 1 });
   const c = await client(t, { id: 'users:13' }, on);
   const [{ pid }] = on.workers('pubsub');
   process.kill(pid, 'SIGKILL');
@@ -485,7 +485,7 @@ test('the id outlives a pubsub worker', async (t) => {
 });
 
 test('no confirmation of the id: 503', async (t) => {
-  const on = await start(t, { channels, socket: { ...socket, connect_timeout: '200ms' } });
+  const on = await start(t, { channels, socket: { ...socket, connect_timeout: '200ms' }, pubsub: 1 });
   const [{ pid }] = on.workers('pubsub');
   process.kill(pid, 'SIGSTOP');
   assert.equal(await status(t, { id: 'users:14' }, { on }), 503);

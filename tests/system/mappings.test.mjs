@@ -116,15 +116,17 @@ const reaper = { signalfd: 1, pipe: 2 };
 const allowed = {
   // Requests: both ends. Mailboxes of pubsub and connect, and where they listen.
   supervisor: {
-    'tcp listening': 1, pages: 1, 'run/lock': 1, 'unix seqpacket': 2, unix: 2, 'unix listening': 2, ...loop, ...reaper,
+    'tcp listening': 1, pages: 1, 'run/lock': 1, 'unix seqpacket': 2, unix: 3, 'unix listening': 3, ...loop, ...reaper,
+    pipe: 4, // one is of the event base that transports are born with
   },
-  // The supervisor and two transports.
-  pubsub: { 'unix listening': 1, unix: 1 + 2, ...loop, ...reaper },
+  // The supervisor and one transport, whose client's socket it has; nanomsg's,
+  // for the other worker and the tap.
+  pubsub: { 'unix listening': 1 + 2, unix: 2 + 2, tcp: 1, eventfd: 4, ...loop, ...reaper, eventpoll: 2 },
   connect: { 'unix listening': 1, unix: 1, ...loop, ...reaper },
   // The client, requests to the supervisor, pubsub, and the channels.
-  transport: { tcp: 1, 'unix seqpacket': 1, pages: 1, unix: 1 + CHANNELS.length, ...reaper },
+  transport: { tcp: 1, 'unix seqpacket': 1, pages: 1, unix: 1 + CHANNELS.length, signalfd: 1 },
   // No channel, so no pubsub.
-  'transport of an endpoint': { tcp: 1, 'unix seqpacket': 1, pages: 1, unix: 1, ...reaper },
+  'transport of an endpoint': { tcp: 1, 'unix seqpacket': 1, pages: 1, unix: 1, signalfd: 1 },
   channel: { unix: 1 },
   'channel with tasks': { unix: 1, pipe: TASKS },
   task: { pipe: 1 },
@@ -147,6 +149,8 @@ function isShared(kind, holders, all) {
     case 'pages':
     case 'unix seqpacket':
       return roles === 'supervisor,transport' && holders.length === 1 + all.filter((p) => p.comm === 'transport').length;
+    case 'tcp':
+      return roles === 'pubsub,transport' && holders.length === 2;
     case 'unix listening':
       return (roles === 'pubsub,supervisor' || roles === 'connect,supervisor') && holders.length === 2;
     case 'pipe':
@@ -166,7 +170,7 @@ test('descriptors: those that a role needs, and nobody else has them', { skip },
     const own = ownDescriptors(server, worker.pid, kinds, ours);
     assert.deepEqual(tally(own), allowed[nameOf(worker, all)], worker.title);
     for (const { what, kind } of own) {
-      if (/^(signalfd|eventpoll)$/.test(kind)) continue; // they have no name
+      if (/^(signalfd|eventpoll|eventfd)$/.test(kind)) continue; // they have no name
       if (!holders.has(what)) holders.set(what, { kind, by: new Set() });
       holders.get(what).by.add(worker);
     }
@@ -183,39 +187,55 @@ function mappings(pid) {
   return fs
     .readFileSync(`/proc/${pid}/maps`, 'latin1')
     .split('\n')
-    .map((line) => /^([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ (\S+) (\d+) *(.*)$/.exec(line))
+    .map((line) => /^([0-9a-f]+)-([0-9a-f]+) (\S+) (\S+) (\S+) (\d+) *(.*)$/.exec(line))
     .filter((match) => match !== null)
-    .map(([, from, to, mode, device, inode, file]) => ({
+    .map(([, from, to, mode, offset, device, inode, file]) => ({
       from: Number(`0x${from}`),
       to: Number(`0x${to}`),
       mode,
+      offset,
       object: `${device}:${inode}`,
       file,
     }));
 }
 
-test('shared memory: the roster of pubsub, the counters, a page of an endpoint, what the application maps', { skip }, async (t) => {
+test('shared memory: what pubsub workers share, lanes, the counters, a page of an endpoint, what the application maps', { skip }, async (t) => {
   const { server } = await family(t);
   const shared = new Map();
   for (const worker of server.processes())
-    for (const { from, to, mode, object, file } of mappings(worker.pid)) {
+    for (const { from, to, mode, object, offset, file } of mappings(worker.pid)) {
       if (!mode.endsWith('s')) continue;
-      if (!shared.has(object)) shared.set(object, { file, size: to - from, by: [] });
-      shared.get(object).by.push(worker.comm);
+      if (!shared.has(object)) shared.set(object, { file, by: [] });
+      shared.get(object).by.push({ comm: worker.comm, size: to - from, mode, offset });
     }
-  const found = [...shared.values()].map(({ file, size, by }) => [
-    file.replace(`${server.directory}/`, ''), size, by.sort().join(' '),
+  const whole = ({ comm, size, mode }) => `${comm} ${size} ${mode}`;
+  const found = [...shared.values()].map(({ file, by }) => [
+    file.replace(`${server.directory}/`, ''), ...by.map(whole).sort(),
   ]);
   const anonymous = '/dev/zero (deleted)';
+  const slots = 1064; // max_connections, and some on their way out
+  const workers = (size) => [`pubsub ${size} rw-s`, `pubsub ${size} rw-s`, `supervisor ${size} rw-s`];
+  const lanes = [...shared.values()].find(({ by }) => by.some(({ comm, size }) => comm === 'pubsub' && size === slots * 4096));
   assert.deepEqual(
-    found.sort((a, b) => (a[2] < b[2] ? -1 : 1)),
+    found.map((object) => object.join(' ')).sort(),
     [
-      ['heroes.db-shm', 32_768, 'endpoint'], // sqlite's
-      [anonymous, 4096, 'endpoint transport'], // transport/endpoint.c: has the handler begun?
-      [anonymous, 8192, 'pubsub supervisor'], // pubsub/roster.c, of max_connections
-      [anonymous, 73_728, 'supervisor transport transport transport'], // common/stats.c, with `tree`
-    ],
+      ['heroes.db-shm', 'endpoint 32768 rw-s'], // sqlite's
+      [anonymous, 'endpoint 4096 rw-s', 'transport 4096 rw-s'], // transport/endpoint.c: has the handler begun?
+      [anonymous, 'supervisor 73728 rw-s', ...Array(3).fill('transport 73728 rw-s')], // common/stats.c, with `tree`
+      // pubsub/shared.h; of a journal, its worker alone writes.
+      ...[0, 1].map(() => [
+        '/memfd:journal (deleted)',
+        ...['pubsub 67108864 r--s', 'pubsub 67108864 rw-s', 'pubsub 75501568 r--s', 'pubsub 75501568 rw-s'],
+        ...['supervisor 67108864 rw-s', 'supervisor 75501568 rw-s'], // twice, end to end
+      ]),
+      [anonymous, ...workers(307_200)] /* slots.h */,
+      [anonymous, ...workers(40_960)] /* progress, interest */,
+      [anonymous, ...workers(slots * 4096), ...Array(3).fill('transport 4096 rw-s')],
+    ].map((object) => object.join(' ')).sort(),
   );
+  // No transport has the lane of another.
+  const own = lanes.by.filter(({ comm }) => comm === 'transport').map(({ offset }) => offset);
+  assert.equal(new Set(own).size, own.length);
 });
 
 // ---- secrets ----
@@ -323,7 +343,7 @@ test('who holds a secret or speaks for all is not dumpable: nobody but root look
   assert.deepEqual(
     ['supervisor', 'pubsub', 'transport', 'channel', 'endpoint', 'connect'].map((role) => [role, ...owner(role)]),
     [
-      ['supervisor', 0], ['pubsub', 0], ['transport', 0, 0],
+      ['supervisor', 0], ['pubsub', 0, 0], ['transport', 0, 0],
       ['channel', uid], ['endpoint', uid], ['connect', uid],
     ],
   );
@@ -334,7 +354,7 @@ test('who holds a secret or speaks for all is not dumpable: nobody but root look
   const flat = (node) => [node, ...node.children.flatMap(flat)];
   assert.deepEqual(
     flat(supervisor).map((node) => node.role).sort(),
-    ['channel', 'connect', 'endpoint', 'pubsub', 'supervisor', 'transport', 'transport', 'transport'],
+    ['channel', 'connect', 'endpoint', 'pubsub', 'pubsub', 'supervisor', 'transport', 'transport', 'transport'],
   );
   await channel.ok('echo');
   assert.equal(describe(server.pid).comm, 'supervisor');

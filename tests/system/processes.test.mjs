@@ -28,7 +28,7 @@ async function broadcastsWork(sender, channels) {
 
 for (const signal of ['SIGKILL', 'SIGSEGV', 'SIGABRT', 'SIGTERM'])
   test(`pubsub ends by ${signal}: started again, broadcasts go on`, async (t) => {
-    const server = await start(t, { env: bySignal });
+    const server = await start(t, { env: bySignal, pubsub: 1 });
     const clients = await Promise.all([1, 2, 3].map(() => server.connect()));
     const channels = await Promise.all(clients.map((client) => client.join('test:a')));
     const [{ pid }] = server.workers('pubsub');
@@ -43,7 +43,7 @@ for (const signal of ['SIGKILL', 'SIGSEGV', 'SIGABRT', 'SIGTERM'])
   });
 
 test('pubsub is killed eight times', async (t) => {
-  const server = await start(t);
+  const server = await start(t, { pubsub: 1 });
   const clients = await Promise.all([1, 2].map(() => server.connect()));
   const [mine, other] = await Promise.all(clients.map((client) => client.join('test:a')));
   for (let i = 0; i < 8; i++) {
@@ -56,7 +56,7 @@ test('pubsub is killed eight times', async (t) => {
 });
 
 test('joins, leaves and broadcasts while pubsub is away', async (t) => {
-  const server = await start(t);
+  const server = await start(t, { pubsub: 1 });
   const client = await server.connect();
   const channel = await client.join('test:a');
   const [{ pid }] = server.workers('pubsub');
@@ -74,7 +74,7 @@ test('joins, leaves and broadcasts while pubsub is away', async (t) => {
 });
 
 test('a join while pubsub is stopped is answered when it goes on', async (t) => {
-  const server = await start(t);
+  const server = await start(t, { pubsub: 1 });
   const client = await server.connect();
   const [{ pid }] = server.workers('pubsub');
   process.kill(pid, 'SIGSTOP');

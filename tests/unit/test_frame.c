@@ -49,9 +49,14 @@ static bool
 broadcast(const char *topic, const char *event, enum bennu_kind kind,
     const char *payload)
 {
-	struct text t = text(topic), e = text(event), p = text(payload);
+	const struct broadcast made = {
+		.topic = text(topic),
+		.event = text(event),
+		.kind = kind,
+		.payload = text(payload),
+	};
 
-	return frame_broadcast(&frame, &t, &e, kind, &p);
+	return frame_broadcast(&frame, &made);
 }
 
 static bool
@@ -163,16 +168,21 @@ END_TEST
 
 START_TEST(payloads_may_hold_anything)
 {
-	struct text t = text_lent("a\0b", 3), e = text_lent("\0", 1);
-	struct text p = text_lent("\0\xff\n", 3);
+	struct broadcast made = {
+		.topic = text_lent("a\0b", 3),
+		.event = text_lent("\0", 1),
+		.kind = BENNU_BINARY,
+		.payload = text_lent("\0\xff\n", 3),
+	};
 
-	ck_assert(frame_broadcast(&frame, &t, &e, BENNU_BINARY, &p));
+	ck_assert(frame_broadcast(&frame, &made));
 	ASSERT_BINARY("\x02\x03\x01"
 		      "a\0b"
 		      "\0"
 		      "\0\xff\n");
-	p = text("{}");
-	ck_assert(frame_broadcast(&frame, &t, &e, BENNU_JSON, &p));
+	made.kind = BENNU_JSON;
+	made.payload = text("{}");
+	ck_assert(frame_broadcast(&frame, &made));
 	assert_text("[null,null,\"a\\u0000b\",\"\\u0000\",{}]");
 	json_buffer_free(&frame.body);
 }

@@ -73,11 +73,13 @@ export function temporary() {
 }
 
 export class Server {
-  // options: those of configuration(); text: the whole file instead; args, env,
+  // options: those of configuration(); text: the whole file instead; pubsub:
+  // how many workers (2); args, env,
   // stdio, wrap: a command before the program; directory: an old one, again.
   constructor(options = {}) {
     this.directory = options.directory ?? temporary();
     this.ownsDirectory = options.directory === undefined;
+    this.pubsub = options.pubsub ?? 2;
     this.run = path.join(this.directory, 'run');
     this.config = path.join(this.directory, 'bennu.conf');
     fs.writeFileSync(this.config, options.text ?? configuration(options));
@@ -94,6 +96,7 @@ export class Server {
         ...process.env,
         BENNU_SERVER_MODULE_DIRECTORY: modules,
         PORT: '',
+        BENNU_SERVER_PUBSUB_WORKERS: String(this.pubsub),
         ...options.env,
       },
     });
@@ -207,7 +210,7 @@ export class Server {
 
   // Until the processes are as many of each role as expected.
   async settles(expected) {
-    const all = { supervisor: 1, pubsub: 1, ...expected };
+    const all = { supervisor: 1, pubsub: this.pubsub, ...expected };
     for (const role of Object.keys(all)) if (all[role] === 0) delete all[role];
     const same = () => {
       const census = this.census();

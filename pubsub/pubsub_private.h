@@ -1,0 +1,177 @@
+/*
+ * pubsub_private.h - what the files of the pubsub role share: pubsub.c (the
+ * role, and what its peers ask), subscribers.c (who wants which topic),
+ * deliver.c (from the journals to them), catchup.c (those who come again).
+ */
+#ifndef PUBSUB_PRIVATE_H
+#define PUBSUB_PRIVATE_H
+
+#include <sys/queue.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/config.h"
+#include "common/mailbox.h"
+#include "common/message.h"
+#include "common/tree.h"
+#include "pubsub/encode.h"
+#include "pubsub/journal.h"
+#include "pubsub/pubsub.h"
+#include "pubsub/shared.h"
+#include "pubsub/slots.h"
+
+struct adapters;
+struct lane;
+struct pieces;
+struct tap;
+
+/* One connection on one topic: in a list of the topic, in a tree of the peer.
+ */
+struct subscription {
+	struct peer *peer;
+	struct topic *topic;
+	bool client;  /* frames for the client, ... */
+	bool channel; /* ... fields for channels that asked for it */
+	/* Of the client's part: events that go to the channel instead. */
+	const char *const *intercept;
+	/* Entries up to these were before its time. While the peer is not
+	 * ready; else NULL. */
+	uint64_t *since[PARTS];
+	RB_ENTRY(subscription) of_peer;
+	TAILQ_ENTRY(subscription) of_topic;
+};
+TAILQ_HEAD(subscriptions, subscription);
+RB_HEAD(subscription_tree, subscription);
+
+struct topic {
+	struct text name;
+	struct subscriptions subscribers;
+	RB_ENTRY(topic) entry;
+};
+RB_HEAD(topics, topic);
+
+/* A process that talks to us: a transport, nearly always. */
+struct peer {
+	struct pubsub *pubsub;
+	struct mailbox *mailbox;
+	uint64_t connection; /* 0: none, e.g. a tool */
+	struct slot *slot;   /* NULL: none */
+	struct lane *lane;   /* NULL: its frames go by the mailbox */
+	uint32_t generation; /* of the lane */
+	int fd;              /* the client's socket, with a lane; else -1 */
+	enum frame_version version;
+	const struct config_socket *mount; /* NULL: no client */
+	bool said_hello;
+	bool too_early; /* the supervisor does not know its pid yet */
+	bool ready;     /* it has said all that it wants */
+	bool missed;    /* it was let go before */
+	uint64_t received[PARTS][PUBSUB_MAX]; /* of HELLO */
+	size_t largest;        /* broadcast that may wait for it */
+	struct pieces *pieces; /* frames of this batch; NULL: none */
+	struct subscription_tree topics;
+	TAILQ_ENTRY(peer) entry;
+	TAILQ_ENTRY(peer) dirty; /* while it has pieces */
+	bool full;               /* more waits for it than may */
+	TAILQ_ENTRY(peer) of_full;
+};
+TAILQ_HEAD(peers, peer);
+
+struct pubsub {
+	const struct pubsub_start *start;
+	struct shared *shared;
+	unsigned self; /* our index among the workers */
+	struct event_base *base;
+	struct event *listen_event;
+	struct event *retry_event;
+	struct event *deliver_event;
+	struct mailbox *supervisor;
+	struct topics topics;
+	struct peers peers;
+	struct journal *journal;                   /* ours */
+	struct journal_reader readers[PUBSUB_MAX]; /* next: not delivered yet */
+	uint64_t bases[PUBSUB_MAX]; /* of these: shared_worker.base */
+	uint64_t epoch;             /* ours */
+	struct adapters *adapters;
+	struct tap *tap;
+	struct peers dirty;
+	struct peers full; /* to be let go */
+	struct pieces *spare;
+	uint64_t *let_go; /* connections: a ring, 0 is none */
+	size_t nlet_go;
+};
+
+static inline int
+topic_compare(const struct topic *a, const struct topic *b)
+{
+	return text_compare(&a->name, &b->name);
+}
+
+TREE_GENERATE(topics, topic, entry, topic_compare)
+
+static inline int
+subscription_compare(const struct subscription *a, const struct subscription *b)
+{
+	return text_compare(&a->topic->name, &b->topic->name);
+}
+
+TREE_GENERATE(subscription_tree, subscription, of_peer, subscription_compare)
+
+/* All that its journal holds up to this was delivered. */
+static inline uint64_t
+pubsub_position(const struct pubsub *pubsub, unsigned origin)
+{
+	return pubsub->bases[origin] + pubsub->readers[origin].next - 1;
+}
+
+/* ---- pubsub.c ---- */
+
+void peer_free(struct peer *);
+/* It does not take what it gets: it must come again, and hear of it. */
+void peer_let_go(struct peer *);
+/* Whether more waits for it than may; more: what is allowed beyond. */
+bool peer_is_full(const struct peer *, size_t more);
+
+/* ---- subscribers.c ---- */
+
+struct topic *subscribers_of(struct pubsub *, const struct text *name);
+struct subscription *subscription_find(struct peer *, const struct text *name);
+struct subscription *subscription_add(struct peer *, const struct text *name);
+void subscription_free(struct subscription *);
+bool subscription_intercepts(
+    const struct subscription *, const struct text *event);
+
+/* ---- deliver.c ---- */
+
+/* Goes on reading a journal behind a position, or where it begins anew. */
+void deliver_behind(struct pubsub *, unsigned origin, uint64_t position);
+
+/* What a copy of an entry goes to, and how: made when first needed. */
+struct outgoing_broadcast {
+	unsigned origin;
+	struct journal_entry entry;
+	const char *frames[FRAME_V2 + 1]; /* by version */
+	size_t sizes[FRAME_V2 + 1];
+	bool encoded[FRAME_V2 + 1];
+};
+
+/* All that the journals hold and was not delivered yet. */
+void deliver_all(struct pubsub *);
+/* One entry to one subscription, as far as it wants its parts. */
+void deliver_to(struct subscription *, struct outgoing_broadcast *, bool client,
+    bool channel);
+void deliver_flush_peer(struct peer *);
+/* Its pieces are forgotten. */
+void deliver_forget(struct peer *);
+void outgoing_begin(
+    struct outgoing_broadcast *, unsigned origin, const struct journal_entry *);
+void outgoing_end(struct outgoing_broadcast *);
+/* In the socket, or passed on: bytes that are the rest of a write. */
+void deliver_rest(struct peer *, unsigned origin, uint64_t last,
+    const char *data, size_t size);
+
+/* ---- catchup.c ---- */
+
+/* It has said what it wants: it gets what it missed. False: it is gone. */
+bool catch_up(struct peer *);
+
+#endif /* PUBSUB_PRIVATE_H */
