@@ -1367,7 +1367,7 @@ START_TEST(one_node)
 {
 	joined();
 	send_event("local");
-	ASSERT_TOLD("BROADCAST 0 t e 1;BROADCAST 0 t e 2;PUSH direct 0;"
+	ASSERT_TOLD("BROADCAST 2 t e 1;BROADCAST 2 t e 2;PUSH direct 0;"
 		    "PUSH elsewhere -1;PUSH unreachable 1;DONE;");
 	leave();
 }
