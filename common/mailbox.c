@@ -569,79 +569,85 @@ fail:
 	return -1;
 }
 
-/* What of an envelope travels inline, with a descriptor. As sendmsg(2). */
-static ssize_t
-send_with_fd(struct mailbox *mailbox, const struct outgoing *out, int fd)
+/* Room for one descriptor beside a message. */
+union passing {
+	struct cmsghdr align;
+	char space[CMSG_SPACE(sizeof(int))];
+};
+
+/* It goes with the first byte. */
+static void
+pass(struct msghdr *msg, union passing *room, int fd)
 {
-	union {
-		struct cmsghdr align;
-		char space[CMSG_SPACE(sizeof(int))];
-	} control = { 0 };
-	struct iovec iov = {
-		.iov_base = out->data + out->sent,
-		.iov_len = (out->in_memfd ? ENVELOPE_HEAD : out->size) -
-		    out->sent,
-	};
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 	struct cmsghdr *cmsg;
 
-	/* The descriptor went with the first byte. */
-	if (out->sent == 0) {
-		msg.msg_control = &control;
-		msg.msg_controllen = sizeof control;
-		cmsg = CMSG_FIRSTHDR(&msg);
-		cmsg->cmsg_level = SOL_SOCKET;
-		cmsg->cmsg_type = SCM_RIGHTS;
-		cmsg->cmsg_len = CMSG_LEN(sizeof fd);
-		memcpy(CMSG_DATA(cmsg), &fd, sizeof fd);
-	}
-	return sendmsg(mailbox->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+	memset(room, 0, sizeof *room);
+	msg->msg_control = room;
+	msg->msg_controllen = sizeof *room;
+	cmsg = CMSG_FIRSTHDR(msg);
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN(sizeof fd);
+	memcpy(CMSG_DATA(cmsg), &fd, sizeof fd);
 }
 
+/* One head with the descriptor of its body. As sendmsg(2). */
 static ssize_t
 send_memfd(struct mailbox *mailbox, const struct outgoing *out)
 {
-	int fd = -1, saved;
+	struct iovec iov = { out->data + out->sent, ENVELOPE_HEAD - out->sent };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	union passing room;
+	int fd, saved;
 	ssize_t n;
 
-	if (out->sent == 0 && (fd = body_memfd(out)) == -1)
+	if (out->sent > 0)
+		return sendmsg(mailbox->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+	fd = body_memfd(out);
+	if (fd == -1)
 		return -1;
-	n = send_with_fd(mailbox, out, fd);
+	pass(&msg, &room, fd);
+	n = sendmsg(mailbox->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
 	saved = errno;
-	if (fd != -1)
-		close(fd);
+	close(fd);
 	errno = saved;
 	return n;
 }
 
+/*
+ * Several envelopes, of which one may come with a descriptor. The other end may
+ * get that before its envelope: it counts them.
+ */
 static ssize_t
 send_inline(struct mailbox *mailbox)
 {
 	struct iovec iov[BATCH];
 	struct msghdr msg = { .msg_iov = iov };
 	struct outgoing *out;
-	size_t n = 0;
+	union passing room;
+	int *fd = NULL;
+	size_t count = 0;
+	ssize_t n;
 
 	STAILQ_FOREACH (out, &mailbox->out, entry) {
-		if (n == BATCH || out->in_memfd || out->fd != -1)
+		if (count == BATCH || out->in_memfd ||
+		    (out->fd != -1 && fd != NULL))
 			break;
-		iov[n].iov_base = out->data + out->sent;
-		iov[n].iov_len = out->size - out->sent;
-		n++;
+		if (out->fd != -1)
+			fd = &out->fd;
+		iov[count].iov_base = out->data + out->sent;
+		iov[count].iov_len = out->size - out->sent;
+		count++;
 	}
-	msg.msg_iovlen = n;
-	return sendmsg(mailbox->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
-}
-
-/* One envelope, or several that need no descriptor. As sendmsg(2). */
-static ssize_t
-send_first(struct mailbox *mailbox, const struct outgoing *out)
-{
-	if (out->in_memfd)
-		return send_memfd(mailbox, out);
-	if (out->fd != -1)
-		return send_with_fd(mailbox, out, out->fd);
-	return send_inline(mailbox);
+	msg.msg_iovlen = count;
+	if (fd != NULL)
+		pass(&msg, &room, *fd);
+	n = sendmsg(mailbox->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (n > 0 && fd != NULL) {
+		close(*fd);
+		*fd = -1;
+	}
+	return n;
 }
 
 /* n bytes of the queue have left. */
@@ -674,7 +680,8 @@ mailbox_flush(struct mailbox *mailbox)
 
 	while (
 	    !mailbox->broken && (out = STAILQ_FIRST(&mailbox->out)) != NULL) {
-		ssize_t n = send_first(mailbox, out);
+		ssize_t n = out->in_memfd ? send_memfd(mailbox, out)
+					  : send_inline(mailbox);
 
 		if (n >= 0) {
 			advance(mailbox, (size_t)n);
@@ -767,5 +774,7 @@ mailbox_attach(struct mailbox *mailbox, struct event_base *base)
 	    EV_WRITE | EV_PERSIST, on_writable, mailbox);
 	if (!mailbox->paused)
 		event_add(&mailbox->readable, NULL);
-	mailbox_flush(mailbox);
+	/* With whatever is said in this turn of the loop. */
+	if (!STAILQ_EMPTY(&mailbox->out))
+		event_active(&mailbox->writable, EV_WRITE, 0);
 }

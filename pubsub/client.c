@@ -301,8 +301,9 @@ client_connect(struct pubsub_client *client)
 		return;
 	}
 	client->mailbox = mailbox_new(fd, on_envelope, client);
-	mailbox_attach(client->mailbox, client->base);
+	/* What is said leaves together, behind the attachment. */
 	renew(client);
+	mailbox_attach(client->mailbox, client->base);
 }
 
 static void
