@@ -170,6 +170,8 @@ write_lane(struct peer *peer, const struct pieces *pieces)
 		send_rest(peer, pieces, (size_t)n);
 		break;
 	case LANE_BROKEN:
+		/* So that its transport hears of it. */
+		shutdown(peer->fd, SHUT_RDWR);
 		leave_lane(peer);
 		break;
 	}
