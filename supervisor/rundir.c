@@ -19,11 +19,13 @@
 #define NAME_ROOM (sizeof "/pubsub-99999.sock")
 #define TRIES     100 /* each one needs another server that ends just then */
 
-static char *
-default_path(const char *name)
+char *
+rundir_path(const char *path, const char *name)
 {
 	const char *runtime = getenv("XDG_RUNTIME_DIR");
 
+	if (path != NULL)
+		return xstrdup(path);
 	if (runtime != NULL && *runtime == '/')
 		return xasprintf("%s/bennu-%s", runtime, name);
 	if (geteuid() == 0)
@@ -113,7 +115,7 @@ char *
 rundir_make(const char *path, const char *name, uid_t uid, gid_t gid,
     bool *made, char **error)
 {
-	char *dir = path != NULL ? xstrdup(path) : default_path(name);
+	char *dir = rundir_path(path, name);
 	struct sockaddr_un address;
 
 	*made = false;

@@ -10,11 +10,15 @@
 #include <stdbool.h>
 
 /*
+ * Its path, malloc'd. path NULL: bennu-<name> in the runtime directory, which
+ * is $XDG_RUNTIME_DIR, /run for root, else one of our own below /tmp.
+ */
+char *rundir_path(const char *path, const char *name);
+
+/*
  * Makes the directory (0700, for uid and gid) and locks it for the life of the
- * process. path NULL: bennu-<name> in the runtime directory, which is
- * $XDG_RUNTIME_DIR, /run for root, else one of our own below /tmp. Returns the
- * path, malloc'd, and whether the directory was not there before; NULL with
- * *error (malloc'd).
+ * process. Returns the path, malloc'd, and whether the directory was not there
+ * before; NULL with *error (malloc'd).
  */
 char *rundir_make(
     const char *path, const char *name, uid_t, gid_t, bool *made, char **error);

@@ -1,0 +1,462 @@
+/*
+ * bennu.c - the command: what one says to a server that runs, and what one
+ * hears from it. It is a client of a pubsub worker, through the socket in the
+ * run directory; who may open that may do all of this.
+ */
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <err.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <bennu/channel.h>
+
+#include "common/config.h"
+#include "common/json.h"
+#include "common/log.h"
+#include "common/mailbox.h"
+#include "common/xmalloc.h"
+#include "pubsub/broadcast.h"
+#include "pubsub/shared.h"
+#include "pubsub/slots.h"
+#include "pubsub/tap_reader.h"
+#include "supervisor/rundir.h"
+
+#define ACCEPT_LIMIT 10  /* s until a broadcast is accepted */
+#define AGAIN        100 /* ms before the next connect to a worker */
+
+/* How it ends, beside 0. */
+enum status {
+	STATUS_FAILED = 1,  /* it has not been done */
+	STATUS_USAGE = 2,   /* nor could it be: the arguments */
+	STATUS_UNKNOWN = 3, /* it may have been done, or not */
+};
+
+struct options {
+	const char *config;
+	struct config_arguments arguments;
+};
+
+struct command {
+	struct event_base *base;
+	char *directory; /* of the run */
+	char *socket;    /* of a worker */
+	struct mailbox *worker;
+	struct event *again;
+	int status;
+
+	/* subscribe */
+	bool ready[PUBSUB_MAX];
+	bool listening;
+};
+
+static void
+usage(FILE *out)
+{
+	fputs("usage: bennu [-hV] [-c FILE | -p PORT | -r DIRECTORY] COMMAND\n"
+	      "  broadcast TOPIC EVENT JSON   to all who are on the topic\n"
+	      "  subscribe TOPIC              show what is broadcast there;\n"
+	      "                               room:* is all that begin so\n"
+	      "  -c, --config FILE     the server's; see bennu.conf(5)\n"
+	      "  -p, --port PORT       its first port\n"
+	      "  -r, --run DIRECTORY   its run directory\n"
+	      "  -V, --version\n"
+	      "  -h, --help\n",
+	    out);
+}
+
+/* ---- which server ---- */
+
+/* The name of a run directory that the server chose: its first port. */
+static const char *
+server_name(const struct config *config)
+{
+	const char *address = config->nlisten > 0 ? config->listen[0] : "unix:";
+	const char *colon = strrchr(address, ':');
+
+	if (strncmp(address, "unix:", 5) == 0 || colon == NULL)
+		return "unix";
+	if (strcmp(colon, ":0") == 0)
+		errx(STATUS_USAGE,
+		    "its port is 0: name its run directory with -r");
+	return colon + 1;
+}
+
+static void
+find_server(struct command *command, const struct options *options)
+{
+	struct config *config;
+	char *error = NULL;
+
+	config = config_load(options->config, &options->arguments, &error);
+	if (config == NULL)
+		errx(STATUS_USAGE, "%s", error);
+	command->directory = rundir_path(config->run_directory,
+	    config->run_directory == NULL ? server_name(config) : NULL);
+	command->socket = xasprintf("%s/pubsub-1.sock", command->directory);
+	config_free(config);
+}
+
+/* ---- a worker ---- */
+
+/* A socket, or -1 with errno. The supervisor listens while a worker is being
+ * started again: who connects then waits. */
+static int
+connect_to(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd, failed;
+
+	if (strlen(path) >= sizeof address.sun_path) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	memcpy(address.sun_path, path, strlen(path));
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd == -1 ||
+	    connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
+		return fd;
+	failed = errno;
+	close(fd);
+	errno = failed;
+	return -1;
+}
+
+static bool
+is_not_there(int error)
+{
+	return error == ENOENT || error == ECONNREFUSED || error == ENOTDIR;
+}
+
+static _Noreturn void
+fail_connect(const struct command *command)
+{
+	if (is_not_there(errno))
+		errx(STATUS_FAILED, "no server runs in %s", command->directory);
+	err(STATUS_FAILED, "%s", command->socket);
+}
+
+static void
+connect_worker(struct command *command, mailbox_cb callback)
+{
+	int fd = connect_to(command->socket);
+
+	if (fd == -1)
+		fail_connect(command);
+	command->worker = mailbox_new(fd, callback, command);
+	mailbox_attach(command->worker, command->base);
+}
+
+static void
+finish(struct command *command, int status)
+{
+	command->status = status;
+	event_base_loopbreak(command->base);
+}
+
+/* ---- broadcast ---- */
+
+static void
+check_name(const char *what, const char *name)
+{
+	if (name[0] == '\0')
+		errx(STATUS_USAGE, "the %s is empty", what);
+	if (!json_is_utf8(name, strlen(name)))
+		errx(STATUS_USAGE, "the %s is not UTF-8", what);
+}
+
+/* As it travels: without white space. */
+static struct text
+check_payload(const char *json)
+{
+	struct json_span span = json_scan_text(json, strlen(json));
+	struct json_buffer compact = { 0 };
+
+	if (span.kind == JSON_BAD)
+		errx(STATUS_USAGE,
+		    "'%.200s' is no JSON; a string needs its quotes: "
+		    "'\"text\"'",
+		    json);
+	json_append_span(&compact, span);
+	return (struct text){ .data = compact.data, .size = compact.size };
+}
+
+static void
+on_accepted(struct mailbox *mailbox, struct envelope *envelope, void *arg)
+{
+	struct command *command = arg;
+
+	if (envelope != NULL && envelope->type == ENVELOPE_PS_ACCEPTED) {
+		finish(command, 0);
+		return;
+	}
+	/* To send it again might double it: nobody knows our last one. */
+	warnx("the pubsub worker ended: whether the broadcast was accepted is "
+	      "unknown");
+	mailbox_pause(mailbox);
+	finish(command, STATUS_UNKNOWN);
+}
+
+static void
+on_late(int fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	warnx("no answer in %d s: whether the broadcast was accepted is "
+	      "unknown",
+	    ACCEPT_LIMIT);
+	finish(arg, STATUS_UNKNOWN);
+}
+
+static void
+send_broadcast(struct command *command, const struct broadcast *broadcast)
+{
+	struct envelope_writer hello = { 0 }, publish = { 0 };
+
+	envelope_put_u32(&hello, SLOT_NONE);
+	envelope_put_u64(&hello, 0);
+	envelope_put_u32(&hello, 0);
+	mailbox_send(command->worker, ENVELOPE_PS_HELLO, &hello);
+	mailbox_send(command->worker, ENVELOPE_PS_READY, NULL);
+	envelope_put_u64(&publish, 1);
+	envelope_put_u32(&publish, 0);
+	broadcast_put(&publish, broadcast);
+	mailbox_send(command->worker, ENVELOPE_PS_PUBLISH, &publish);
+}
+
+static void
+run_broadcast(struct command *command, char **argv)
+{
+	static const struct timeval limit = { .tv_sec = ACCEPT_LIMIT };
+	struct broadcast broadcast = {
+		.topic = { .data = argv[0], .size = strlen(argv[0]) },
+		.event = { .data = argv[1], .size = strlen(argv[1]) },
+		.kind = BENNU_JSON,
+	};
+
+	check_name("topic", argv[0]);
+	check_name("event", argv[1]);
+	broadcast.payload = check_payload(argv[2]);
+	connect_worker(command, on_accepted);
+	send_broadcast(command, &broadcast);
+	event_base_once(
+	    command->base, -1, EV_TIMEOUT, on_late, command, &limit);
+	event_base_dispatch(command->base);
+	free(broadcast.payload.data);
+}
+
+/* ---- subscribe ---- */
+
+/* All workers that there are: then it is said, once. */
+static void
+on_ready(unsigned worker, void *arg)
+{
+	struct command *command = arg;
+	char *path;
+	bool there;
+
+	command->ready[worker - 1] = true;
+	if (command->listening)
+		return;
+	for (unsigned i = 0; i < PUBSUB_MAX; i++) {
+		path = xasprintf(
+		    "%s/pubsub-%u.sock", command->directory, i + 1);
+		there = access(path, F_OK) == 0;
+		free(path);
+		if (there && !command->ready[i])
+			return;
+	}
+	command->listening = true;
+	warnx("listening");
+}
+
+static void
+on_entry(unsigned worker, const struct text *object, void *arg)
+{
+	struct command *command = arg;
+
+	(void)worker;
+	if (fwrite(object->data, 1, object->size, stdout) == object->size &&
+	    putchar('\n') != EOF && fflush(stdout) == 0)
+		return;
+	if (errno != EPIPE)
+		warn("standard output");
+	finish(command, errno == EPIPE ? 0 : STATUS_FAILED);
+}
+
+static void
+on_missed(unsigned worker, uint64_t n, void *arg)
+{
+	(void)worker;
+	(void)arg;
+	warnx("%llu broadcasts, of whatever topics, were missed",
+	    (unsigned long long)n);
+}
+
+static void
+on_interrupt(int fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	finish(arg, 0);
+}
+
+/* Nothing is asked over it: it ends with the worker, and cannot be made again
+ * when the server has ended. */
+static void
+on_worker(struct mailbox *mailbox, struct envelope *envelope, void *arg)
+{
+	static const struct timeval pause = { .tv_usec = AGAIN * 1000 };
+	struct command *command = arg;
+
+	(void)envelope;
+	mailbox_free(mailbox);
+	command->worker = NULL;
+	event_add(command->again, &pause);
+}
+
+static void
+on_again(int fd, short what, void *arg)
+{
+	static const struct timeval pause = { .tv_usec = AGAIN * 1000 };
+	struct command *command = arg;
+
+	(void)what;
+	fd = connect_to(command->socket);
+	if (fd != -1) {
+		command->worker = mailbox_new(fd, on_worker, command);
+		mailbox_attach(command->worker, command->base);
+		return;
+	}
+	if (!is_not_there(errno)) {
+		event_add(command->again, &pause);
+		return;
+	}
+	warnx("the server has ended");
+	finish(command, 0);
+}
+
+static void
+catch_signals(struct command *command)
+{
+	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+
+	for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
+		event_add(evsignal_new(
+			      command->base, signals[i], on_interrupt, command),
+		    NULL);
+}
+
+static void
+run_subscribe(struct command *command, char **argv)
+{
+	static const struct tap_reader_callbacks callbacks = {
+		.ready = on_ready,
+		.entry = on_entry,
+		.missed = on_missed,
+	};
+	struct tap_reader_topics topics = {
+		.name = { .data = argv[0], .size = strlen(argv[0]) },
+	};
+	struct tap_reader *reader;
+
+	check_name("topic", argv[0]);
+	topics.is_prefix = argv[0][topics.name.size - 1] == '*';
+	if (topics.is_prefix)
+		topics.name.size--;
+	command->again = event_new(command->base, -1, 0, on_again, command);
+	connect_worker(command, on_worker);
+	catch_signals(command);
+	reader = tap_reader_new(
+	    command->base, command->directory, &topics, &callbacks, command);
+	if (reader == NULL)
+		exit(STATUS_FAILED);
+	event_base_dispatch(command->base);
+	tap_reader_free(reader);
+}
+
+/* ---- the program ---- */
+
+static const struct {
+	const char *name;
+	int nargs;
+	void (*run)(struct command *, char **argv);
+} commands[] = {
+	{ "broadcast", 3, run_broadcast },
+	{ "subscribe", 1, run_subscribe },
+};
+
+static int
+parse_options(int argc, char **argv, struct options *options)
+{
+	static const struct option longs[] = {
+		{ "config", required_argument, NULL, 'c' },
+		{ "port", required_argument, NULL, 'p' },
+		{ "run", required_argument, NULL, 'r' },
+		{ "version", no_argument, NULL, 'V' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int c;
+
+	/* + : what follows the command is its own, -1 for example. */
+	while ((c = getopt_long(argc, argv, "+c:p:r:Vh", longs, NULL)) != -1) {
+		if (c == 'c')
+			options->config = optarg;
+		else if (c == 'p')
+			options->arguments.port = optarg;
+		else if (c == 'r')
+			options->arguments.run_directory = optarg;
+		else if (c == 'V') {
+			puts("bennu " BENNU_VERSION);
+			exit(0);
+		} else {
+			usage(c == 'h' ? stdout : stderr);
+			exit(c == 'h' ? 0 : STATUS_USAGE);
+		}
+	}
+	return optind;
+}
+
+static size_t
+find_command(int argc, char **argv, int at)
+{
+	if (at < argc)
+		for (size_t i = 0; i < sizeof commands / sizeof commands[0];
+		     i++)
+			if (strcmp(commands[i].name, argv[at]) == 0 &&
+			    commands[i].nargs == argc - at - 1)
+				return i;
+	usage(stderr);
+	exit(STATUS_USAGE);
+}
+
+int
+main(int argc, char **argv)
+{
+	struct options options = { 0 };
+	struct command command = { 0 };
+	int at = parse_options(argc, argv, &options);
+	size_t i = find_command(argc, argv, at);
+
+	log_init("bennu");
+	log_setlevel(LOG_LEVEL_WARN);
+	signal(SIGPIPE, SIG_IGN);
+	find_server(&command, &options);
+	command.base = event_base_new();
+	if (command.base == NULL)
+		errx(STATUS_FAILED, "event_base_new");
+	commands[i].run(&command, argv + at + 1);
+	mailbox_free(command.worker);
+	event_base_free(command.base);
+	free(command.directory);
+	free(command.socket);
+	return command.status;
+}
