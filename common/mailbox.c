@@ -114,6 +114,16 @@ mailbox_new(int fd, mailbox_cb callback, void *arg)
 	return mailbox;
 }
 
+void
+mailbox_close_fd(int fd)
+{
+	static const struct linger none = { 0 };
+
+	/* Of what is no socket it is no property. */
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
+	close(fd);
+}
+
 static void
 outgoing_free(struct outgoing *out)
 {
@@ -151,7 +161,7 @@ mailbox_free(struct mailbox *mailbox)
 	}
 	drop_outgoing(mailbox);
 	for (size_t i = 0; i < mailbox->nfds; i++)
-		close(mailbox->fds[i]);
+		mailbox_close_fd(mailbox->fds[i]);
 	close(mailbox->fd);
 	free(mailbox->in);
 	free(mailbox);
@@ -230,7 +240,7 @@ dispatch_with_fd(
 		return set_error(mailbox, "no descriptor with its envelope");
 	dispatch(mailbox, type, data, size);
 	if (mailbox->with != -1)
-		close(mailbox->with);
+		mailbox_close_fd(mailbox->with);
 	mailbox->with = -1;
 	return true;
 }
@@ -259,7 +269,7 @@ dispatch_memfd(struct mailbox *mailbox, uint32_t type, size_t size)
 	seals = fcntl(fd, F_GET_SEALS);
 	if (seals == -1 || (seals & SEALS) != SEALS || fstat(fd, &st) == -1 ||
 	    (size_t)st.st_size != size) {
-		close(fd);
+		mailbox_close_fd(fd);
 		return set_error(mailbox, "bad memfd");
 	}
 	body = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
@@ -383,7 +393,7 @@ receive_descriptors(struct mailbox *mailbox, struct msghdr *msg)
 
 			memcpy(&fd, CMSG_DATA(cmsg) + i * sizeof fd, sizeof fd);
 			if (mailbox->nfds == FDS_MAX) {
-				close(fd);
+				mailbox_close_fd(fd);
 				set_error(mailbox, "too many descriptors");
 				continue;
 			}

@@ -59,6 +59,8 @@ void mailbox_send_fd(
 /* In the callback: the descriptor that came with the envelope, given away once;
  * -1: none. */
 int mailbox_take_fd(struct mailbox *);
+/* Of one that came: never waits, whatever who sent it has set (SO_LINGER). */
+void mailbox_close_fd(int fd);
 /* Writes what it can. False when the other end is gone. */
 bool mailbox_flush(struct mailbox *);
 /* Bytes that wait to be written. */

@@ -137,7 +137,7 @@ send_rest(struct peer *peer, const struct pieces *pieces, size_t written)
 static void
 leave_lane(struct peer *peer)
 {
-	close(peer->fd);
+	mailbox_close_fd(peer->fd);
 	peer->fd = -1;
 	peer->mount = NULL;
 }
