@@ -186,8 +186,9 @@ settle(struct peer *peer)
 	}
 	if (!lane_interrupted(peer->lane, account, &origin, &last, &size, &in))
 		return true;
-	if (in <= size && encode_again(peer, origin, last, &frames) &&
-	    frames.size == size) {
+	/* The page is the transport's: it may name any worker. */
+	if (origin < peer->pubsub->shared->nworkers && in <= size &&
+	    encode_again(peer, origin, last, &frames) && frames.size == size) {
 		deliver_rest(peer, origin, last, frames.data + in, size - in);
 		/* What follows begins behind it. */
 		peer->received[PART_CLIENT][origin] = last;
