@@ -58,7 +58,7 @@ peer_free(struct peer *peer)
 		subscription_free(sub);
 	TAILQ_REMOVE(&pubsub->peers, peer, entry);
 	if (peer->fd != -1)
-		close(peer->fd);
+		mailbox_close_fd(peer->fd);
 	mailbox_free(peer->mailbox);
 	free(peer);
 }
@@ -297,6 +297,21 @@ accept_up_to(struct peer *peer, uint64_t publish)
 	mailbox_send(peer->mailbox, ENVELOPE_PS_ACCEPTED, &writer);
 }
 
+/*
+ * NULL also when it has gone to another connection: this one's transport was
+ * killed, and what it had sent is still being read here.
+ */
+static struct slot *
+own_slot(const struct peer *peer)
+{
+	struct slot *slot = peer->slot;
+
+	return slot != NULL &&
+		atomic_load(&slot->connection) == peer->connection
+	    ? slot
+	    : NULL;
+}
+
 /* Accepted when it is in the journal; delivered behind all that can be read
  * just now, so that what comes together leaves together. */
 static bool
@@ -308,6 +323,7 @@ on_publish(struct peer *peer, struct envelope *envelope)
 		.publish = envelope_get_u64(envelope),
 		.slot = SLOT_NONE,
 	};
+	uint64_t accepted = 0;
 
 	entry.flags = envelope_get_u32(envelope);
 	if (!broadcast_get(envelope, &entry.broadcast) ||
@@ -316,8 +332,10 @@ on_publish(struct peer *peer, struct envelope *envelope)
 		return false;
 	if (peer->slot != NULL) {
 		entry.slot = (uint32_t)(peer->slot - pubsub->shared->slots);
+		if (own_slot(peer) != NULL)
+			accepted = atomic_load(&peer->slot->accepted);
 		/* Our predecessor may have accepted it. */
-		if (entry.publish <= atomic_load(&peer->slot->accepted)) {
+		if (entry.publish <= accepted) {
 			accept_up_to(peer, entry.publish);
 			return true;
 		}
@@ -325,8 +343,10 @@ on_publish(struct peer *peer, struct envelope *envelope)
 	entry.number = journal_append(pubsub->journal, &entry);
 	if (entry.number == 0)
 		return false;
-	if (peer->slot != NULL)
-		atomic_store(&peer->slot->accepted, entry.publish);
+	/* Swapped: it may go just now. */
+	if (own_slot(peer) != NULL)
+		atomic_compare_exchange_strong(
+		    &peer->slot->accepted, &accepted, entry.publish);
 	accept_up_to(peer, entry.publish);
 	adapters_published(pubsub->adapters, &entry);
 	tap_published(pubsub->tap, &entry);
