@@ -173,7 +173,10 @@ register_lane(struct pubsub_client *client)
 	if (client->lane == NULL)
 		return;
 	if (!lane_account(client->fd, &account)) {
-		/* Not TCP, perhaps: frames come by the mailbox. */
+		/* Not TCP, perhaps: frames come by the mailbox. What a worker
+		 * had begun to write, nobody can end. */
+		if (client->generation != 0)
+			lane_close(client->lane);
 		client->lane = NULL;
 		client->generation = 0;
 		return;
@@ -471,8 +474,10 @@ on_rest(struct pubsub_client *client, struct envelope *envelope)
 	if (!on_number(client, envelope, PART_CLIENT))
 		return false;
 	rest = envelope_get_text(envelope);
-	if (!envelope_end(envelope) || client->lane == NULL)
+	if (!envelope_end(envelope))
 		return false;
+	if (client->lane == NULL)
+		return true; /* sent before the client was gone */
 	client->frames++;
 	client->callbacks->rest(rest.data, rest.size, client->arg);
 	return true;
@@ -546,7 +551,7 @@ pubsub_client_new(struct event_base *base,
 	return client;
 }
 
-void
+bool
 pubsub_client_serves(struct pubsub_client *client, uint32_t mount,
     enum frame_version version, int fd, struct lane *lane)
 {
@@ -559,6 +564,7 @@ pubsub_client_serves(struct pubsub_client *client, uint32_t mount,
 	register_lane(client);
 	if (client->mailbox != NULL)
 		send_serves(client);
+	return client->lane != NULL;
 }
 
 /* What its worker knows of the socket is void from now on. */

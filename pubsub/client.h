@@ -55,9 +55,10 @@ void pubsub_client_free(struct pubsub_client *);
  * Once, before PART_CLIENT of anything is wanted: there is a client, at this
  * mount and with this serializer, at the other end of fd (lent); the worker may
  * write to it when the lane says so. lane NULL: frames come by the callback
- * only.
+ * only. False: likewise, since this socket cannot have one: the lane is nothing
+ * to anybody.
  */
-void pubsub_client_serves(struct pubsub_client *, uint32_t mount,
+bool pubsub_client_serves(struct pubsub_client *, uint32_t mount,
     enum frame_version, int fd, struct lane *);
 /* The client is gone. */
 void pubsub_client_serves_nobody(struct pubsub_client *);

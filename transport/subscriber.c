@@ -168,9 +168,10 @@ void
 subscriber_serves(struct transport *t)
 {
 	t->lane = t->start->lane;
-	pubsub_client_serves(t->pubsub,
-	    (uint32_t)(t->socket - t->config->sockets), frame_spoken(), t->fd,
-	    t->lane);
+	if (!pubsub_client_serves(t->pubsub,
+		(uint32_t)(t->socket - t->config->sockets), frame_spoken(),
+		t->fd, t->lane))
+		t->lane = NULL;
 }
 
 void
