@@ -7,6 +7,7 @@
 
 #include <check.h>
 #include <event2/event.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,7 @@
 #include "common/tree.h"
 #include "pubsub/bus.h"
 #include "pubsub/client.h"
+#include "pubsub/lane.h"
 #include "pubsub/pubsub.h"
 #include "pubsub/shared.h"
 #include "pubsub/slots.h"
@@ -345,15 +347,21 @@ raw_send(int fd, enum envelope_type type, struct envelope_writer *writer)
 }
 
 static void
-raw_hello(int fd, uint64_t connection)
+raw_hello_of(int fd, uint32_t slot, uint64_t connection)
 {
 	struct envelope_writer writer = { 0 };
 
-	envelope_put_u32(&writer, SLOT_NONE);
+	envelope_put_u32(&writer, slot);
 	envelope_put_u64(&writer, connection);
 	envelope_put_u32(&writer, 0);
 	raw_send(fd, ENVELOPE_PS_HELLO, &writer);
 	raw_send(fd, ENVELOPE_PS_READY, NULL);
+}
+
+static void
+raw_hello(int fd, uint64_t connection)
+{
+	raw_hello_of(fd, SLOT_NONE, connection);
 }
 
 static void
@@ -1144,6 +1152,220 @@ START_TEST(who_asks_and_never_reads_is_let_go)
 }
 END_TEST
 
+/* ---- transports gone wild ---- */
+
+/* A connection over TCP: [0] the server's end. */
+static void
+tcp_pair(int fds[2])
+{
+	struct sockaddr_in address = {
+		.sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+	};
+	socklen_t size = sizeof address;
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	ck_assert_int_eq(
+	    bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+	ck_assert_int_eq(listen(fd, 1), 0);
+	ck_assert_int_eq(
+	    getsockname(fd, (struct sockaddr *)&address, &size), 0);
+	fds[1] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	ck_assert_int_eq(
+	    connect(fds[1], (struct sockaddr *)&address, sizeof address), 0);
+	fds[0] = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+	ck_assert_int_ne(fds[0], -1);
+	close(fd);
+}
+
+/* As a transport does it, up to READY; fd is not ours any more. */
+static struct mailbox *
+raw_serves(uint32_t slot, uint64_t connection, uint32_t generation, int fd)
+{
+	struct mailbox *mailbox = mailbox_new(raw_client(), NULL, NULL);
+	struct envelope_writer hello = { 0 }, serves = { 0 };
+
+	envelope_put_u32(&hello, slot);
+	envelope_put_u64(&hello, connection);
+	envelope_put_u32(&hello, 0);
+	mailbox_send(mailbox, ENVELOPE_PS_HELLO, &hello);
+	envelope_put_u32(&serves, 0);
+	envelope_put_u32(&serves, FRAME_V2);
+	envelope_put_u32(&serves, generation);
+	mailbox_send_fd(mailbox, ENVELOPE_PS_SERVES, &serves, fd);
+	mailbox_send(mailbox, ENVELOPE_PS_READY, NULL);
+	ck_assert(mailbox_flush(mailbox));
+	return mailbox;
+}
+
+/* An interrupted write, as the page has it, of a worker that there is not, of
+ * entries that there are not, or of more than can be. */
+START_TEST(a_page_that_lies)
+{
+	static const uint64_t origins[] = { 0, 1, PUBSUB_MAX - 1, PUBSUB_MAX,
+		UINT64_MAX };
+	static const uint64_t sizes[] = { 1, 1000, UINT64_MAX };
+
+	set_up(BACKLOG_MAX);
+	subscribe(&a, "t");
+	ASSERT_TOLD(&a, "+t;");
+	for (size_t i = 0; i < sizeof origins / sizeof origins[0]; i++)
+		for (size_t j = 0; j < sizeof sizes / sizeof sizes[0]; j++) {
+			struct lane *lane = shared_lane(shared, c.slot);
+			struct mailbox *mailbox;
+			uint64_t account;
+			int fds[2];
+
+			tcp_pair(fds);
+			ck_assert(lane_account(fds[0], &account));
+			lane_register(lane, true, account);
+			atomic_store(&lane->word,
+			    UINT64_C(1) << 52 | (uint64_t)LANE_OWED);
+			atomic_store(&lane->origin, origins[i]);
+			atomic_store(&lane->last, UINT64_MAX);
+			atomic_store(&lane->size, sizes[j]);
+			mailbox = raw_serves(c.slot, 3, 1, fds[0]);
+			ck_assert_uint_eq(
+			    raw_read_to_end(mailbox_fd(mailbox)), 0);
+			mailbox_free(mailbox);
+			close(fds[1]);
+			publish(&b, "t", "e");
+			ASSERT_TOLD(&a, "t e {} 1;");
+			ck_assert(!worker_gone);
+		}
+	tear_down();
+}
+END_TEST
+
+/* A socket that asks who closes it to wait until all was taken. */
+START_TEST(a_socket_that_lingers)
+{
+	const struct linger linger = { .l_onoff = 1, .l_linger = 1000 };
+	char bytes[65536] = { 0 };
+	struct mailbox *mailbox;
+	int fds[2];
+
+	set_up(BACKLOG_MAX);
+	subscribe(&a, "t");
+	ASSERT_TOLD(&a, "+t;");
+	tcp_pair(fds);
+	while (send(fds[0], bytes, sizeof bytes, MSG_DONTWAIT) != -1)
+		;
+	ck_assert_int_eq(
+	    setsockopt(fds[0], SOL_SOCKET, SO_LINGER, &linger, sizeof linger),
+	    0);
+	mailbox = raw_serves(c.slot, 3, 1, fds[0]);
+	mailbox_free(mailbox);
+	publish(&b, "t", "e");
+	ASSERT_TOLD(&a, "t e {} 1;");
+	tools_settle(base);
+	publish(&b, "t", "f");
+	ASSERT_TOLD(&a, "t f {} 1;");
+	close(fds[1]);
+	tear_down();
+}
+END_TEST
+
+/* ---- connections that end ---- */
+
+/* Killed, and what it had published is read when its slot has gone to another
+ * connection: that one's own publishes are its own. */
+START_TEST(a_slot_that_has_gone_to_another)
+{
+	struct slot *slot;
+	int fd;
+
+	set_up(BACKLOG_MAX);
+	subscribe(&a, "t");
+	ASSERT_TOLD(&a, "+t;");
+	pubsub_client_free(c.pubsub);
+	slot = &shared->slots[c.slot];
+	fd = raw_client();
+	raw_hello_of(fd, c.slot, 3);
+	raw_publish(fd, 1, "t", 1);
+	ck_assert_int_eq(raw_take(fd), ENVELOPE_PS_ACCEPTED);
+	ck_assert_uint_eq(atomic_load(&slot->accepted), 1);
+	ASSERT_TOLD(&a, "t e x 1;");
+
+	slot_free(slots, c.slot);
+	client_start(&c, 4);
+	ck_assert_ptr_eq(slot, &shared->slots[c.slot]);
+	raw_publish(fd, 2, "t", 2);
+	ck_assert_int_eq(raw_take(fd), ENVELOPE_PS_ACCEPTED);
+	ASSERT_TOLD(&a, "t e xx 1;");
+	ck_assert_uint_eq(atomic_load(&slot->accepted), 0);
+	publish(&c, "t", "one");
+	publish(&c, "t", "two");
+	ASSERT_TOLD(&a, "t one {} 1;t two {} 1;");
+	close(fd);
+	tear_down();
+}
+END_TEST
+
+/* A worker's rest of a write that finds the client gone is no nonsense. */
+START_TEST(a_rest_for_nobody)
+{
+	struct envelope_writer rest = { 0 };
+	struct pollfd pollfd = { .events = POLLIN };
+	struct lane *lane;
+	char buf[256];
+	int fds[2];
+
+	set_up(BACKLOG_MAX);
+	kill_worker();
+	tcp_pair(fds);
+	lane = shared_lane(shared, c.slot);
+	ck_assert(pubsub_client_serves(c.pubsub, 0, FRAME_V2, fds[0], lane));
+	subscribe(&c, "t");
+	pollfd.fd = listener;
+	ck_assert_int_eq(poll(&pollfd, 1, TOOLS_DEADLINE), 1);
+	pollfd.fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	ck_assert_int_ne(pollfd.fd, -1);
+	pubsub_client_serves_nobody(c.pubsub);
+	envelope_put_u32(&rest, 0);
+	envelope_put_u64(&rest, 1);
+	envelope_put_data(&rest, "rest", 4);
+	raw_send(pollfd.fd, ENVELOPE_PS_REST, &rest);
+	tools_settle(base);
+	while (recv(pollfd.fd, buf, sizeof buf, MSG_DONTWAIT) > 0)
+		;
+	ck_assert(!raw_is_let_go(pollfd.fd));
+	ck_assert_str_eq(c.told, "");
+	close(pollfd.fd);
+	close(fds[0]);
+	close(fds[1]);
+	start_worker(BACKLOG_MAX);
+	ASSERT_TOLD(&c, "+t;");
+	tear_down();
+}
+END_TEST
+
+/* A client at a unix socket can have no lane, and is told by the mailbox. */
+START_TEST(a_socket_without_an_account)
+{
+	struct confirmation *confirmation = calloc(1, sizeof *confirmation);
+	struct text topic = text_lent("t", 1);
+	struct lane *lane;
+	int fds[2];
+
+	set_up(BACKLOG_MAX);
+	ck_assert_int_eq(
+	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	lane = shared_lane(shared, c.slot);
+	ck_assert(!pubsub_client_serves(c.pubsub, 0, FRAME_V2, fds[0], lane));
+	confirmation->client = &c;
+	strcpy(confirmation->text, "+;");
+	pubsub_subscribe(
+	    c.pubsub, PART_CLIENT, &topic, on_confirmed, confirmation);
+	ASSERT_TOLD(&c, "+;");
+	publish(&b, "t", "e");
+	ASSERT_TOLD(&c, "\2\1\1te{};");
+	close(fds[0]);
+	close(fds[1]);
+	tear_down();
+}
+END_TEST
+
 /* ---- the end ---- */
 
 START_TEST(ends_with_its_supervisor)
@@ -1175,4 +1397,5 @@ UNIT_MAIN("pubsub", to_others_but_not_to_oneself, in_order,
     an_overrun_client_is_let_go, all_who_are_overrun_are_let_go_at_once,
     who_was_let_go_hears_of_it, many_who_were_let_go,
     a_client_that_was_let_go_is_told, who_asks_and_never_reads_is_let_go,
-    ends_with_its_supervisor)
+    a_page_that_lies, a_socket_that_lingers, a_slot_that_has_gone_to_another,
+    a_rest_for_nobody, a_socket_without_an_account, ends_with_its_supervisor)
