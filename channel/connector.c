@@ -203,9 +203,7 @@ connector_run(void *arg)
 	snprintf(name, sizeof name, "connect %u", connector.start->number);
 	log_init(name);
 	process_title("%s", name);
-	if (connector.start->secret != NULL)
-		explicit_bzero(
-		    connector.start->secret, strlen(connector.start->secret));
+	secrets_wipe(connector.start->secrets);
 	open_base(&connector);
 	listen_to_all(&connector);
 	mailbox_send(connector.supervisor, ENVELOPE_STARTED, NULL);

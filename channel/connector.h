@@ -14,6 +14,7 @@
 
 #include "common/config.h"
 #include "common/process.h"
+#include "common/secrets.h"
 
 /* Its descriptors, beside the standard ones. */
 #define CONNECTOR_FD_LISTEN  PROCESS_FD       /* transports connect here */
@@ -24,8 +25,8 @@ struct connector_start {
 	const struct config *config;
 	unsigned number; /* "connect 1" */
 	/* The supervisor's, which the author's code must not see; or NULL. Our
-	 * copy of it is wiped. */
-	char *secret;
+	 * copy of them is wiped. */
+	struct secrets *secrets;
 };
 
 /* arg: struct connector_start. For process_fork. */

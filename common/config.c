@@ -639,6 +639,7 @@ config_free(struct config *config)
 	free(config->endpoint.module);
 	free(config->endpoint.file);
 	free(config->static_directory);
+	free(config->broadcast_token_file);
 	free(config);
 }
 

@@ -134,8 +134,9 @@ struct config {
 
 	/* endpoint */
 	struct config_endpoint endpoint;
-	char *static_directory; /* or NULL */
-	bool tree;              /* the routes that show and kill workers */
+	char *static_directory;     /* or NULL */
+	bool tree;                  /* the routes that show and kill workers */
+	char *broadcast_token_file; /* or NULL: no route to broadcast */
 
 	/* log */
 	int log_level; /* enum log_level */

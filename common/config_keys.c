@@ -632,6 +632,8 @@ static const struct config_key endpoint_keys[] = {
 	{ "static", .set = set_path,
 	    .offset = offsetof(struct config, static_directory) },
 	{ "tree", .set = set_bool, .offset = offsetof(struct config, tree) },
+	{ "broadcast_token_file", .set = set_path,
+	    .offset = offsetof(struct config, broadcast_token_file) },
 };
 
 static const struct config_key log_keys[] = {

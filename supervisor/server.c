@@ -31,6 +31,7 @@
 #include "common/mailbox.h"
 #include "common/process.h"
 #include "common/reaper.h"
+#include "common/secrets.h"
 #include "common/stats.h"
 #include "common/supervise.h"
 #include "common/xmalloc.h"
@@ -54,7 +55,6 @@
 #define REQUESTS_PER_TURN   16
 #define ORPHANS_LIMIT       2000 /* ms that the last ones have to end */
 #define FORK_PAUSE          250  /* ms without accepting when fork fails */
-#define TOKEN_BYTES         16
 
 /* A permanent child of ours: the process of a role, and its socket. */
 struct worker {
@@ -80,10 +80,10 @@ struct server {
 	struct limits *limits;
 	struct connections *connections;
 	char *run_directory;
-	bool made_directory; /* it goes with us */
-	char *token_path;    /* NULL: there is none */
-	char *kill_token;    /* in a page of its own; NULL: no such route */
-	struct stats *stats; /* NULL: likewise */
+	bool made_directory;     /* it goes with us */
+	char *token_path;        /* NULL: there is none */
+	struct secrets *secrets; /* NULL: there is none */
+	struct stats *stats;     /* NULL: no tree */
 	int static_fd;
 	int requests[2]; /* ours, and the one that transports inherit */
 	struct event *request_event;
@@ -264,7 +264,7 @@ add_connectors(struct server *server, unsigned n)
 		worker->start.connector = (struct connector_start){
 			.config = server->config,
 			.number = i,
-			.secret = server->kill_token,
+			.secrets = server->secrets,
 		};
 	}
 }
@@ -301,7 +301,7 @@ transport_fork(struct child *child, void *arg)
 		.slot = connection->slot,
 		.lane = pool_lane(server->pool, connection->slot),
 		.connect_path = server->connect_path,
-		.kill_token = server->kill_token,
+		.secrets = server->secrets,
 		.stats = server->stats,
 		.supervisor = getpid(),
 	};
@@ -504,7 +504,7 @@ on_request(int fd, short what, void *arg)
 		if (n == -1)
 			return;
 		/* A transport that was taken over may send anything. */
-		if (n != sizeof request || server->kill_token == NULL)
+		if (n != sizeof request || !server->config->tree)
 			continue;
 		if (request.kind == REQUEST_KILL_TRANSPORT)
 			kill_transport(server, request.connection);
@@ -617,9 +617,9 @@ announce(const struct server *server)
 
 		if (strncmp(address, "unix:", 5) == 0)
 			log_info("listening on %s", address);
-		else if (server->kill_token != NULL)
+		else if (server->config->tree)
 			log_info("listening on http://%s/#token=%s", address,
-			    server->kill_token);
+			    server->secrets->kill_token);
 		else
 			log_info("listening on http://%s/", address);
 	}
@@ -787,35 +787,20 @@ drop_privileges(const struct server *server)
 	log_info("running as user %s", server->config->user);
 }
 
-/*
- * The token of the kill route, in a page that transports keep from their
- * children, and in a file that only this user reads.
- */
+/* The token of the kill route, also in a file that only this user reads. */
 static void
-make_token(struct server *server)
+make_kill_token(struct server *server)
 {
-	size_t page = (size_t)sysconf(_SC_PAGESIZE);
-	unsigned char random[TOKEN_BYTES];
+	unsigned char random[KILL_TOKEN_BYTES];
+	char *token = server->secrets->kill_token;
 	const char *path;
-	char *token;
 	int fd;
 
-	if (!server->config->tree)
-		return;
-	token = mmap(NULL, page, PROT_READ | PROT_WRITE,
-	    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (token == MAP_FAILED)
-		fatal("token");
 	if (getentropy(random, sizeof random) == -1)
 		fatal("getentropy");
 	for (size_t i = 0; i < sizeof random; i++)
 		snprintf(token + 2 * i, 3, "%02x", random[i]);
 	explicit_bzero(random, sizeof random);
-	server->kill_token = token;
-	server->stats = stats_map();
-	if (server->stats == NULL)
-		fatal("memory of the counters");
-
 	path = server->token_path = xasprintf(
 	    "%s/token", server->run_directory);
 	unlink(path);
@@ -824,6 +809,40 @@ make_token(struct server *server)
 	    fchown(fd, server->uid, server->gid) == -1)
 		fatal("%s", path);
 	close(fd);
+}
+
+/* With the rights of who started us: the user that we become, and so the
+ * application, need not be able to read it. */
+static void
+read_broadcast_token(struct server *server)
+{
+	char *why = secrets_read_token(
+	    server->secrets, server->config->broadcast_token_file);
+
+	if (why == NULL)
+		return;
+	log_warnx("endpoint.broadcast_token_file %s", why);
+	_exit(EXIT_START);
+}
+
+static void
+make_secrets(struct server *server)
+{
+	const struct config *config = server->config;
+
+	if (!config->tree && config->broadcast_token_file == NULL)
+		return;
+	server->secrets = secrets_map();
+	if (server->secrets == NULL)
+		fatal("tokens");
+	if (config->broadcast_token_file != NULL)
+		read_broadcast_token(server);
+	if (!config->tree)
+		return;
+	make_kill_token(server);
+	server->stats = stats_map();
+	if (server->stats == NULL)
+		fatal("memory of the counters");
 }
 
 static void
@@ -858,7 +877,7 @@ open_all(struct server *server)
 		log_warnx("%s", error);
 		_exit(EXIT_START);
 	}
-	make_token(server);
+	make_secrets(server);
 	open_workers(server);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK,
 		0, server->requests) == -1)

@@ -12,6 +12,7 @@
 #include <strings.h>
 
 #include "common/log.h"
+#include "common/secrets.h"
 #include "transport/admin.h"
 #include "transport/inspect.h"
 #include "transport/metrics.h"
@@ -28,9 +29,11 @@ struct route {
 static const struct route *find_route(const char *path);
 
 bool
-admin_is_route(const char *path)
+admin_is_route(const struct transport *t, const char *path)
 {
-	return find_route(path) != NULL;
+	return t->start->secrets != NULL &&
+	    t->start->secrets->kill_token[0] != '\0' &&
+	    find_route(path) != NULL;
 }
 
 static void
@@ -72,20 +75,6 @@ admin_send_request(const struct transport_request *request)
 
 /* ---- guards ---- */
 
-/* Compares all bytes, however early they differ. */
-static bool
-token_is_right(const char *given, const char *token)
-{
-	size_t n = strlen(token);
-	unsigned char differs = 0;
-
-	if (given == NULL || strlen(given) != n)
-		return false;
-	for (size_t i = 0; i < n; i++)
-		differs |= (unsigned char)(given[i] ^ token[i]);
-	return differs == 0;
-}
-
 /* A name that other people's DNS cannot point here. */
 static bool
 host_is_local(const char *host)
@@ -115,8 +104,8 @@ origin_is_own(const struct http_request *req, const char *host)
 	    strcasecmp(origin + 7, host) == 0;
 }
 
-static bool
-type_is_json(const struct http_request *req)
+bool
+admin_type_is_json(const struct http_request *req)
 {
 	const char *type = http_header(req, "Content-Type");
 	size_t n = strlen("application/json");
@@ -230,14 +219,14 @@ respond_to_id(struct transport *t, const struct http_request *req,
 		    "only for this server's own page, on this machine");
 		return;
 	}
-	if (!token_is_right(
-		http_header(req, "X-Bennu-Token"), t->start->kill_token)) {
+	if (!secret_is(http_header(req, "X-Bennu-Token"),
+		t->start->secrets->kill_token)) {
 		respond_error(req, out, 403, NULL,
 		    "X-Bennu-Token must be the token of the address that the "
 		    "server printed when it started");
 		return;
 	}
-	if (!type_is_json(req)) {
+	if (!admin_type_is_json(req)) {
 		respond_error(req, out, 415, NULL,
 		    "the Content-Type must be application/json");
 		return;

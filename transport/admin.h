@@ -27,11 +27,13 @@
 struct transport;
 struct transport_request;
 
-bool admin_is_route(const char *path);
+/* Are there such routes, and is this one? */
+bool admin_is_route(const struct transport *, const char *path);
 /* Appends the whole response, unless it comes later (inspect.h). */
 void admin_respond(
     struct transport *, const struct http_request *, struct json_buffer *);
 
+bool admin_type_is_json(const struct http_request *);
 /* {"error": ...} */
 void admin_append_error(struct json_buffer *, const char *what);
 /* To the supervisor. False: it has too many of them. */

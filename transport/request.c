@@ -6,6 +6,7 @@
 #include "common/log.h"
 #include "transport/admin.h"
 #include "transport/endpoint.h"
+#include "transport/publish.h"
 #include "transport/request.h"
 #include "transport/static.h"
 #include "transport/transport.h"
@@ -109,14 +110,17 @@ on_request(
 	(void)http;
 	/* The token that it shows lies in our memory now: nothing is forked
 	 * behind it. */
-	if (http_header(req, "X-Bennu-Token") != NULL)
+	if (http_header(req, "X-Bennu-Token") != NULL ||
+	    publish_is_route(t, req->path))
 		request.keep_alive = false;
 	t->keep_alive = req->keep_alive;
 	if (socket != NULL) {
 		upgrade_request(t, req, socket);
 		if (t->mode == MODE_WEBSOCKET || t->connect != NULL)
 			return;
-	} else if (t->start->kill_token != NULL && admin_is_route(req->path)) {
+	} else if (publish_is_route(t, req->path)) {
+		publish_respond(t, req);
+	} else if (admin_is_route(t, req->path)) {
 		struct json_buffer buffer = { 0 };
 
 		admin_respond(t, req, &buffer);

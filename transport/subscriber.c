@@ -9,6 +9,7 @@
 #include "pubsub/lane.h"
 #include "transport/endpoint.h"
 #include "transport/frame.h"
+#include "transport/publish.h"
 #include "transport/subscriber.h"
 #include "transport/transport.h"
 
@@ -134,6 +135,7 @@ on_published(void *arg)
 	if (!transport_is_full(t))
 		topic_pause_channels(t, false);
 	endpoint_published(t);
+	publish_accepted(t);
 	transport_ended(t);
 }
 

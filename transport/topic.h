@@ -137,6 +137,9 @@ void topic_deliver_frame(struct transport *, const struct text *topic,
  */
 bool topic_broadcast(
     struct transport *, struct envelope *, const struct topic *sender);
+/* Every journal can hold it, and the envelopes on its way; else said in the
+ * log. */
+bool topic_broadcast_fits(const struct transport *, const struct broadcast *);
 /* kill -9 for the channel with this number, as the page asks for. */
 bool topic_kill(struct transport *, unsigned number);
 

@@ -213,8 +213,9 @@ topic_deliver_frame(struct transport *t, const struct text *name,
 }
 
 /* Every journal must be able to hold it, and the envelopes on its way. */
-static bool
-is_small_enough(const struct transport *t, const struct broadcast *broadcast)
+bool
+topic_broadcast_fits(
+    const struct transport *t, const struct broadcast *broadcast)
 {
 	size_t size = broadcast->topic.size + broadcast->event.size +
 	    broadcast->payload.size;
@@ -240,7 +241,8 @@ topic_broadcast(
 
 	/* Others will read it: it is looked at before it leaves. */
 	if (!broadcast_get(envelope, &broadcast) ||
-	    broadcast.kind > BENNU_BINARY || !is_small_enough(t, &broadcast) ||
+	    broadcast.kind > BENNU_BINARY ||
+	    !topic_broadcast_fits(t, &broadcast) ||
 	    !json_is_utf8(broadcast.topic.data, broadcast.topic.size) ||
 	    !json_is_utf8(broadcast.event.data, broadcast.event.size) ||
 	    (broadcast.kind == BENNU_JSON &&

@@ -22,6 +22,7 @@
 #include "transport/connect.h"
 #include "transport/endpoint.h"
 #include "transport/inspect.h"
+#include "transport/publish.h"
 #include "transport/phoenix.h"
 #include "transport/request.h"
 #include "transport/subscriber.h"
@@ -257,7 +258,7 @@ on_drained(void *arg)
 	case MODE_HTTP:
 		/* A "100 Continue" is not the answer. */
 		if ((t->paused & PAUSE_RESPONSE) != 0 && !endpoint_is_busy(t) &&
-		    t->inspect == NULL)
+		    t->inspect == NULL && t->publishing == NULL)
 			request_sent(t);
 		break;
 	case MODE_WEBSOCKET:
@@ -577,6 +578,7 @@ transport_finish(struct transport *t)
 	t->mode = MODE_CLOSING;
 	connect_cancel(t);
 	inspect_cancel(t);
+	publish_cancel(t);
 	free(t->in);
 	t->in = NULL;
 	t->in_size = 0;
@@ -642,6 +644,7 @@ transport_end(struct transport *t, enum bennu_reason reason)
 	t->mode = MODE_ENDING;
 	connect_cancel(t);
 	inspect_cancel(t);
+	publish_cancel(t);
 	t->paused = 0; /* nothing resumes what is closed */
 	event_del(&t->readable);
 	event_del(&t->deadline);
@@ -665,6 +668,8 @@ transport_drain(struct transport *t)
 		endpoint_hurry(t);
 		return;
 	}
+	if (t->publishing != NULL)
+		return; /* likewise */
 	transport_stop_channels(t, BENNU_DRAINING);
 	if (t->mode == MODE_WEBSOCKET)
 		transport_close(t, 1012, "the server stops");
@@ -800,9 +805,7 @@ start_connection(struct transport *t)
 static void
 keep_token(const struct transport_start *start)
 {
-	if (start->kill_token != NULL &&
-	    madvise((void *)(uintptr_t)start->kill_token,
-		(size_t)sysconf(_SC_PAGESIZE), MADV_DONTFORK) == -1)
+	if (start->secrets != NULL && !secrets_keep(start->secrets))
 		fatal("MADV_DONTFORK");
 	stats_inherit(start->stats, false);
 }

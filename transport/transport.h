@@ -20,6 +20,7 @@
 #include "channel/channel.h"
 #include "common/config.h"
 #include "common/process.h"
+#include "common/secrets.h"
 #include "common/stats.h"
 #include "common/supervise.h"
 #include "pubsub/client.h"
@@ -54,8 +55,8 @@ struct transport_start {
 	uint32_t slot;            /* slots.h; or SLOT_NONE */
 	struct lane *lane;        /* its own; NULL: none */
 	const char *connect_path; /* NULL: no socket has a connect */
-	const char *kill_token; /* what a kill must show; NULL: no such route */
-	struct stats *stats;    /* shared with all transports; NULL: likewise */
+	struct secrets *secrets;  /* NULL: there is none */
+	struct stats *stats; /* shared with all transports; NULL: no tree */
 	pid_t supervisor;
 };
 
@@ -96,6 +97,7 @@ struct rate {
 
 struct connect;
 struct endpoint;
+struct publishing;
 
 struct transport {
 	const struct transport_start *start;
@@ -138,6 +140,7 @@ struct transport {
 	struct endpoint *endpoint;      /* NULL: no request needed it yet */
 	struct inspect *inspect;        /* what the client waits for; or NULL */
 	struct inspections inspections; /* what others ask of us */
+	struct publishing *publishing;  /* waits for pubsub; or NULL */
 	struct pubsub_client *pubsub;
 	struct lane *lane;            /* once it speaks WebSocket; or NULL */
 	unsigned unconfirmed;         /* requests to pubsub, for subscriber.c */

@@ -143,6 +143,7 @@ assert_defaults(const struct config *config)
 	ck_assert_int_eq(config->shutdown, 10000);
 	ck_assert_ptr_null(config->static_directory);
 	ck_assert(!config->tree);
+	ck_assert_ptr_null(config->broadcast_token_file);
 	ck_assert_int_eq(config->log_level, LOG_LEVEL_INFO);
 	ck_assert_uint_eq(config->nsockets, 0);
 }
@@ -274,6 +275,7 @@ static const char whole[] =
     "}\n"
     "socket \"/two/deep\" {}\n"
     "endpoint { static = \"web/dist\" tree = on\n"
+    "	broadcast_token_file = \"etc/token\"\n"
     "	module = \"lib/demo.so:api\" handler_timeout = 3s\n"
     "	options { database = demo.db } }\n"
     "log { level = debug }\n";
@@ -311,10 +313,11 @@ assert_server(const struct config *config)
 	ck_assert_int_eq(config->crash_period, 3600000);
 	ck_assert_int_eq(config->shutdown, 20000);
 	ck_assert_str_eq(config->static_directory, below("web/dist"));
+	ck_assert_str_eq(config->broadcast_token_file, below("etc/token"));
 	ck_assert(config->tree);
 	ck_assert_str_eq(config->endpoint.module, below("lib/demo.so:api"));
 	ck_assert_str_eq(config->endpoint.file, NAME);
-	ck_assert_int_eq(config->endpoint.line, 54);
+	ck_assert_int_eq(config->endpoint.line, 55);
 	ck_assert_int_eq(config->endpoint.handler_timeout, 3000);
 	ck_assert_str_eq(
 	    config_endpoint_option(&config->endpoint, "database"), "demo.db");

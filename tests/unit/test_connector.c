@@ -23,7 +23,7 @@
 
 #define TIMEOUT 300 /* ms of connect_timeout */
 
-static char secret[] = "0123456789abcdef";
+static struct secrets secrets = { .kill_token = "0123456789abcdef" };
 
 /* ---- the author's code ---- */
 
@@ -101,7 +101,8 @@ connect_any(struct bennu_connect *c)
 	if (strcmp(what, "calls") == 0)
 		bennu_connect_assign(c, "calls", cJSON_CreateNumber(calls));
 	if (strcmp(what, "secret") == 0)
-		bennu_connect_assign(c, "secret", cJSON_CreateString(secret));
+		bennu_connect_assign(
+		    c, "secret", cJSON_CreateString(secrets.kill_token));
 	return BENNU_OK;
 }
 
@@ -146,7 +147,7 @@ start_worker(void)
 	struct connector_start start = {
 		.config = &config,
 		.number = 1,
-		.secret = secret,
+		.secrets = &secrets,
 	};
 	struct process_spec spec = {
 		.name = "connect",
@@ -350,7 +351,8 @@ START_TEST(the_secret_is_wiped)
 {
 	begin();
 	assert_answer("{\"do\":\"secret\"}", true, NULL, "{\"secret\":\"\"}");
-	ck_assert_str_eq(secret, "0123456789abcdef"); /* of the parent */
+	ck_assert_str_eq(
+	    secrets.kill_token, "0123456789abcdef"); /* of the parent */
 	end();
 }
 END_TEST
