@@ -37,6 +37,7 @@ static int listener;
 static pid_t worker;
 static struct mailbox *to_worker; /* the supervisor's end */
 static bool worker_ready, worker_gone;
+static bool suspicious;      /* it died of a damage */
 static struct config config; /* one mount, without channels */
 static struct config_socket mount;
 static struct shared *shared; /* outlives the worker */
@@ -169,6 +170,7 @@ start_worker(size_t backlog_max)
 		.config = &config,
 		.shared = shared,
 		.run_directory = directory,
+		.suspicious = suspicious,
 	};
 	struct process_spec spec = {
 		.name = "bennu-pubsub",
@@ -858,6 +860,58 @@ START_TEST(history_that_is_gone)
 }
 END_TEST
 
+/* An entry of the first journal, wherever it is mapped. */
+static void
+damage_journal(void)
+{
+	static const char magic[] = "JRNL";
+	FILE *maps = fopen("/proc/self/maps", "re");
+	unsigned long from, to;
+	char line[512], *found = NULL;
+
+	ck_assert_ptr_nonnull(maps);
+	while (found == NULL && fgets(line, sizeof line, maps) != NULL)
+		if (strstr(line, "memfd:journal") != NULL &&
+		    sscanf(line, "%lx-%lx", &from, &to) == 2)
+			found = memmem((void *)from, to - from, magic, 4);
+	fclose(maps);
+	ck_assert_ptr_nonnull(found);
+	found[0] ^= 1;
+}
+
+/*
+ * What it had accepted is lost, and all are told. Positions rise all the same,
+ * so that nobody takes what comes next for what they had.
+ */
+START_TEST(a_damaged_journal)
+{
+	set_up(BACKLOG_MAX);
+	subscribe(&a, "t");
+	ASSERT_TOLD(&a, "+t;");
+	for (int i = 0; i < 20; i++)
+		publish(&b, "t", "before");
+	UNTIL(base, a.ndelivered == 20);
+	a.told[0] = '\0';
+	kill_worker();
+	damage_journal();
+	suspicious = true;
+	start_worker(BACKLOG_MAX);
+	UNTIL(base, was_told(&a, "overrun;"));
+	a.told[0] = '\0';
+	publish(&b, "t", "after");
+	ASSERT_TOLD(&a, "t after {} 1;");
+	/* Whole now, and gone on with. */
+	for (int round = 0; round < 3; round++) {
+		kill_worker();
+		start_worker(BACKLOG_MAX);
+		publish(&b, "t", "again");
+		ASSERT_TOLD(&a, "t again {} 1;");
+	}
+	suspicious = false;
+	tear_down();
+}
+END_TEST
+
 /* ---- clients gone wild ---- */
 
 /* The worker closes on whom has sent this; all others are served. */
@@ -1392,7 +1446,7 @@ UNIT_MAIN("pubsub", to_others_but_not_to_oneself, in_order,
     freed_with_all_things_waiting, subscriptions_are_renewed,
     asked_while_it_is_away, unaccepted_publishes_are_sent_again,
     before_there_is_a_socket, subscribers_who_come_again_get_what_they_missed,
-    killed_in_the_middle, history_that_is_gone,
+    killed_in_the_middle, history_that_is_gone, a_damaged_journal,
     garbage_lets_go_of_its_sender_only, clients_come_and_go,
     an_overrun_client_is_let_go, all_who_are_overrun_are_let_go_at_once,
     who_was_let_go_hears_of_it, many_who_were_let_go,
