@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include <bennu/channel.h>
+#include <bennu/service.h>
 #include <bennu/socket.h>
 
 #include "channel/module.h"
@@ -157,6 +158,35 @@ load_endpoint(const struct config *config, struct config_endpoint *endpoint)
 	return error != NULL ? error : check_endpoint(endpoint);
 }
 
+/* ---- services ---- */
+
+static char *
+check_service(const struct config_service *service)
+{
+	const struct bennu_service *callbacks = service->callbacks;
+
+	if (callbacks->abi != BENNU_ABI)
+		return xasprintf("%s:%d: module %s was built for ABI %u, this "
+				 "is %u; build it again",
+		    service->file, service->line, service->module,
+		    callbacks->abi, BENNU_ABI);
+	if (callbacks->start == NULL && callbacks->handle_info == NULL)
+		return xasprintf("%s:%d: module %s has neither start nor "
+				 "handle_info",
+		    service->file, service->line, service->module);
+	return NULL;
+}
+
+static char *
+load_service(const struct config *config, struct config_service *service)
+{
+	char *error = NULL;
+
+	service->callbacks = load_symbol(config, service->module, service->file,
+	    service->line, "service", "BENNU_SERVICE", &error);
+	return error != NULL ? error : check_service(service);
+}
+
 char *
 modules_load(struct config *config)
 {
@@ -172,6 +202,11 @@ modules_load(struct config *config)
 			if (error != NULL)
 				return error;
 		}
+	}
+	for (size_t i = 0; i < config->nservices; i++) {
+		error = load_service(config, &config->services[i]);
+		if (error != NULL)
+			return error;
 	}
 	return load_endpoint(config, &config->endpoint);
 }

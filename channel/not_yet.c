@@ -7,6 +7,7 @@
 
 #include <bennu/channel.h>
 #include <bennu/endpoint.h>
+#include <bennu/service.h>
 #include <bennu/socket.h>
 
 static long
@@ -157,6 +158,27 @@ bennu_conn_verify(
 	(void)salt;
 	(void)token;
 	(void)max_age;
+	return no_payload();
+}
+
+/* ---- bennu/service.h ---- */
+
+struct bennu_payload
+bennu_service_presence_list(
+    struct bennu_service_process *service, const char *topic)
+{
+	(void)service;
+	(void)topic;
+	return no_payload();
+}
+
+struct bennu_payload
+bennu_service_presence_get_by_key(
+    struct bennu_service_process *service, const char *topic, const char *key)
+{
+	(void)service;
+	(void)topic;
+	(void)key;
 	return no_payload();
 }
 

@@ -23,6 +23,9 @@
 #define ENV_PREFIX   "BENNU_SERVER_"
 #define DEFAULT_PORT 4000
 
+#define SERVICES_MAX     256
+#define SERVICE_NAME_MAX 32
+
 /* The default; then what the longest shutdown of a channel needs. */
 #define SHUTDOWN_UNSET (-1)
 #define SHUTDOWN_MIN   (10 * SECOND)
@@ -84,6 +87,12 @@ set_channel_defaults(struct config_channel *channel)
 	channel->period = 5;
 	channel->shutdown = SHUTDOWN_DEFAULT;
 	channel->limit_nofile = 64;
+}
+
+static void
+set_service_defaults(struct config_service *service)
+{
+	service->shutdown = SHUTDOWN_DEFAULT;
 }
 
 /* "bennu.conf:12", where a section begins. */
@@ -285,6 +294,73 @@ load_endpoint(struct config_loader *loader, cfg_t *cfg)
 	return 0;
 }
 
+/* It stands in titles and in ids of the tree. */
+static int
+load_service_name(struct config_loader *loader, struct config_service *service,
+    const char *where, const char *name)
+{
+	size_t n = strspn(name,
+	    "abcdefghijklmnopqrstuvwxyz"
+	    "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	    "0123456789_-");
+
+	service->name = xstrdup(name);
+	if (n > 0 && n <= SERVICE_NAME_MAX && name[n] == '\0')
+		return 0;
+	config_fail(loader, where,
+	    "service '%s': its name must be 1 to %d letters, digits, _ or -",
+	    name, SERVICE_NAME_MAX);
+	return -1;
+}
+
+static int
+load_service(
+    struct config_loader *loader, struct config_service *service, cfg_t *cfg)
+{
+	char *where = place_of_section(loader, cfg);
+	int rc = -1;
+
+	set_service_defaults(service);
+	service->line = config_parse_line(cfg);
+	service->file = xstrdup(loader->path);
+	if (load_service_name(loader, service, where, cfg_title(cfg)) == -1 ||
+	    load_keys(loader, cfg, &config_section_service, service) == -1)
+		goto out;
+	if (service->module == NULL) {
+		config_fail(loader, where,
+		    "service '%s' has no module; write module = \"file.so:name\"",
+		    service->name);
+		goto out;
+	}
+	service->options = load_options(
+	    cfg_getsec(cfg, "options"), &service->noptions);
+	rc = 0;
+out:
+	free(where);
+	return rc;
+}
+
+static int
+load_services(struct config_loader *loader, cfg_t *cfg)
+{
+	struct config *config = loader->config;
+	size_t n = cfg_size(cfg, "service");
+
+	if (n > SERVICES_MAX) {
+		config_fail(loader, loader->path, "more than %d services",
+		    SERVICES_MAX);
+		return -1;
+	}
+	config->services = xcalloc(n + 1, sizeof *config->services);
+	for (size_t i = 0; i < n; i++) {
+		config->nservices = i + 1;
+		if (load_service(loader, &config->services[i],
+			cfg_getnsec(cfg, "service", (unsigned)i)) == -1)
+			return -1;
+	}
+	return 0;
+}
+
 static int
 load_sections(struct config_loader *loader, cfg_t *cfg)
 {
@@ -304,7 +380,7 @@ load_sections(struct config_loader *loader, cfg_t *cfg)
 			cfg_getnsec(cfg, "socket", (unsigned)i)) == -1)
 			return -1;
 	}
-	return 0;
+	return load_services(loader, cfg);
 }
 
 /* The directory of the file, as a path that begins with / if it can be had. */
@@ -622,6 +698,15 @@ free_socket(struct config_socket *socket)
 	free(socket->file);
 }
 
+static void
+free_service(struct config_service *service)
+{
+	free_options(service->options, service->noptions);
+	free(service->name);
+	free(service->module);
+	free(service->file);
+}
+
 void
 config_free(struct config *config)
 {
@@ -630,6 +715,9 @@ config_free(struct config *config)
 	for (size_t i = 0; i < config->nsockets; i++)
 		free_socket(&config->sockets[i]);
 	free(config->sockets);
+	for (size_t i = 0; i < config->nservices; i++)
+		free_service(&config->services[i]);
+	free(config->services);
 	config_free_list(&config->listen, &config->nlisten);
 	free(config->user);
 	free(config->run_directory);
@@ -678,4 +766,10 @@ const char *
 config_endpoint_option(const struct config_endpoint *endpoint, const char *key)
 {
 	return find_option(endpoint->options, endpoint->noptions, key);
+}
+
+const char *
+config_service_option(const struct config_service *service, const char *key)
+{
+	return find_option(service->options, service->noptions, key);
 }

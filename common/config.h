@@ -15,6 +15,7 @@
 
 struct bennu_channel;
 struct bennu_endpoint;
+struct bennu_service;
 struct bennu_user_socket;
 
 /* A key of a free-form options block. */
@@ -94,6 +95,19 @@ struct config_endpoint {
 	size_t noptions;
 };
 
+/* A process of the application that lasts. */
+struct config_service {
+	char *name;   /* "notifications" */
+	char *module; /* "app.so:notifications" */
+	int shutdown; /* ms */
+	struct config_option *options;
+	size_t noptions;
+	/* Filled in by channel/module.c. */
+	const struct bennu_service *callbacks;
+	char *file; /* where the block stands, for errors */
+	int line;
+};
+
 enum backlog_policy {
 	BACKLOG_CLOSE,
 	BACKLOG_DROP,
@@ -143,6 +157,8 @@ struct config {
 
 	struct config_socket *sockets;
 	size_t nsockets;
+	struct config_service *services;
+	size_t nservices;
 };
 
 /* What the command line says. Fields that are NULL say nothing. */
@@ -168,8 +184,10 @@ const struct config_channel *config_find_channel(
 /* The value of an option of a channel's options block, or NULL. */
 const char *config_channel_option(
     const struct config_channel *, const char *key);
-/* Likewise, of the endpoint. */
+/* Likewise, of the endpoint; of a service. */
 const char *config_endpoint_option(
     const struct config_endpoint *, const char *key);
+const char *config_service_option(
+    const struct config_service *, const char *key);
 
 #endif /* CONFIG_H */

@@ -235,6 +235,17 @@ set_server_shutdown(const struct config_setting *s)
 }
 
 static int
+set_service_shutdown(const struct config_setting *s)
+{
+	long long n;
+
+	if (parse_number(s, &n, config_value_time, "ms") == -1)
+		return -1;
+	*(int *)field_of(s) = (int)n;
+	return 0;
+}
+
+static int
 set_channel_shutdown(const struct config_setting *s)
 {
 	long long n = SHUTDOWN_BRUTAL_KILL;
@@ -542,6 +553,7 @@ static const struct config_choice transports[] = {
 #define SERVER(name)      FIELD(config, name)
 #define SOCKET(name)      FIELD(config_socket, name)
 #define CHANNEL(name)     FIELD(config_channel, name)
+#define SERVICE(name)     FIELD(config_service, name)
 
 static const struct config_key server_keys[] = {
 	{ SERVER(listen), .set = set_listen, .list = true },
@@ -623,6 +635,12 @@ static const struct config_key channel_keys[] = {
 	{ CHANNEL(nice), .set = set_int, .min = -20, .max = 19 },
 };
 
+static const struct config_key service_keys[] = {
+	{ SERVICE(module), .set = set_module },
+	{ SERVICE(shutdown), .set = set_service_shutdown, .min = 1,
+	    .max = DAY },
+};
+
 static const struct config_key endpoint_keys[] = {
 	{ "module", .set = set_endpoint_module,
 	    .offset = offsetof(struct config, endpoint.module) },
@@ -667,6 +685,12 @@ const struct config_section config_section_endpoint = {
 	NKEYS(endpoint_keys),
 };
 
+const struct config_section config_section_service = {
+	"service",
+	service_keys,
+	NKEYS(service_keys),
+};
+
 const struct config_section config_section_log = {
 	"log",
 	log_keys,
@@ -681,6 +705,7 @@ config_section_of(const char *key)
 		&config_section_socket,
 		&config_section_channel,
 		&config_section_endpoint,
+		&config_section_service,
 		&config_section_log,
 	};
 

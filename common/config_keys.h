@@ -63,6 +63,7 @@ extern const struct config_section config_section_server;
 extern const struct config_section config_section_socket;
 extern const struct config_section config_section_channel;
 extern const struct config_section config_section_endpoint;
+extern const struct config_section config_section_service;
 extern const struct config_section config_section_log;
 
 /* The section that a key belongs to, or NULL. */

@@ -101,6 +101,17 @@ static const struct {
 };
 #define NTRANSLATIONS (sizeof translations / sizeof translations[0])
 
+/* At the top sockets and services have titles; those of sockets are paths. */
+static char *
+explain_twice(const cfg_t *cfg, const char *title)
+{
+	const char *kind = "channel";
+
+	if (strcmp(cfg->name, "root") == 0)
+		kind = title[0] == '/' ? "socket" : "service";
+	return xasprintf("%s '%s' is given twice", kind, title);
+}
+
 static char *explain(const cfg_t *, const char *, va_list)
     __attribute__((__format__(printf, 2, 0)));
 
@@ -114,9 +125,7 @@ explain(const cfg_t *cfg, const char *fmt, va_list ap)
 	    strcmp(fmt, "no sub-section title/index for '%s'") == 0)
 		return explain_unknown(cfg, va_arg(ap, const char *));
 	if (strcmp(fmt, "found duplicate title '%s'") == 0)
-		return xasprintf("%s '%s' is given twice",
-		    strcmp(cfg->name, "root") == 0 ? "socket" : "channel",
-		    va_arg(ap, const char *));
+		return explain_twice(cfg, va_arg(ap, const char *));
 	for (size_t i = 0; i < NTRANSLATIONS; i++) {
 		if (strcmp(fmt, translations[i].theirs) == 0)
 			return xasprintf("%s%s%s", translations[i].before,
@@ -164,12 +173,14 @@ make_parser(void)
 	cfg_opt_t socket[TABLE_MAX] = { CFG_END() };
 	cfg_opt_t channel[TABLE_MAX] = { CFG_END() };
 	cfg_opt_t endpoint[TABLE_MAX] = { CFG_END() };
+	cfg_opt_t service[TABLE_MAX] = { CFG_END() };
 	cfg_opt_t logs[TABLE_MAX] = { CFG_END() };
 	cfg_opt_t options[] = { CFG_END() };
 	cfg_opt_t root[] = {
 		CFG_SEC("server", server, CFGF_NONE),
 		CFG_SEC("socket", socket, named),
 		CFG_SEC("endpoint", endpoint, CFGF_NONE),
+		CFG_SEC("service", service, named),
 		CFG_SEC("log", logs, CFGF_NONE),
 		CFG_END(),
 	};
@@ -179,6 +190,8 @@ make_parser(void)
 	make_options(&config_section_server, server);
 	n = make_options(&config_section_endpoint, endpoint);
 	endpoint[n] = (cfg_opt_t)CFG_SEC("options", options, CFGF_KEYSTRVAL);
+	n = make_options(&config_section_service, service);
+	service[n] = (cfg_opt_t)CFG_SEC("options", options, CFGF_KEYSTRVAL);
 	make_options(&config_section_log, logs);
 	n = make_options(&config_section_channel, channel);
 	channel[n] = (cfg_opt_t)CFG_SEC("options", options, CFGF_KEYSTRVAL);

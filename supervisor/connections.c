@@ -44,6 +44,12 @@ connections_free(struct connections *all)
 	free(all);
 }
 
+uint64_t
+connections_number(struct connections *all)
+{
+	return ++all->last_number;
+}
+
 struct connection *
 connections_add(struct connections *all)
 {
@@ -56,7 +62,7 @@ connections_add(struct connections *all)
 	else
 		return NULL;
 	memset(connection, 0, sizeof *connection);
-	connection->number = ++all->last_number;
+	connection->number = connections_number(all);
 	connection->fd = -1;
 	return connection;
 }

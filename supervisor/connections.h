@@ -28,6 +28,8 @@ struct connections;
 
 struct connections *connections_new(size_t max); /* NULL, errno */
 void connections_free(struct connections *);
+/* The next number, for another client of pubsub than a connection. */
+uint64_t connections_number(struct connections *);
 /* NULL: there are max. */
 struct connection *connections_add(struct connections *);
 void connections_remove(struct connections *, struct connection *);

@@ -75,7 +75,7 @@ pool_new(const struct config *config, const char *directory)
 		pool->paths[i] = xasprintf(
 		    "%s/pubsub-%u.sock", directory, i + 1);
 	pool->shared = shared_new(pool->nworkers,
-	    (size_t)config->max_connections + SPARE_SLOTS,
+	    (size_t)config->max_connections + config->nservices + SPARE_SLOTS,
 	    power_of_two(config->journal_size));
 	if (pool->shared == NULL)
 		return NULL;

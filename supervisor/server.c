@@ -4,6 +4,7 @@
  *   supervisor
  *   +- pubsub 1 ...        permanent, one_for_one
  *   +- connect 1 ...       permanent, when a socket has a connect
+ *   +- service NAME ...    permanent, the application's
  *   +- transport #1 ...    temporary, one for each connection
  */
 #include <sys/mman.h>
@@ -26,6 +27,7 @@
 #include <unistd.h>
 
 #include "channel/connector.h"
+#include "channel/service.h"
 #include "common/exit.h"
 #include "common/log.h"
 #include "common/mailbox.h"
@@ -62,13 +64,15 @@ struct worker {
 	enum request_kind kill; /* what asks for its death */
 	unsigned number;
 	unsigned intensity; /* restarts, as in child_spec */
+	int shutdown;       /* ms */
 	struct process_spec spec;
 	union {
 		struct pubsub_start pubsub;
 		struct connector_start connector;
+		struct service_start service;
 	} start;
 	int listen_fd; /* stays open while the worker is being restarted */
-	char id[32];
+	char id[64];
 	struct mailbox *mailbox;
 };
 
@@ -127,6 +131,41 @@ is_pubsub(const struct worker *worker)
 	return worker->kill == REQUEST_KILL_PUBSUB;
 }
 
+static bool
+is_service(const struct worker *worker)
+{
+	return worker->kill == REQUEST_KILL_SERVICE;
+}
+
+/*
+ * To pubsub each process of a service is another one: a connection number of
+ * the transports' series, so that none comes twice, and its slot.
+ */
+static void
+service_identify(struct worker *worker)
+{
+	struct server *server = worker->server;
+	struct pubsub_identity *pubsub = &worker->start.service.pubsub;
+
+	pubsub->connection = connections_number(server->connections);
+	pubsub->slot = pool_slot(server->pool, pubsub->connection);
+	pubsub->path = pool_path_for(server->pool, pubsub->connection);
+}
+
+/* pid -1: there is no process with this identity. */
+static void
+service_is(struct worker *worker, pid_t pid)
+{
+	struct pubsub_identity *pubsub = &worker->start.service.pubsub;
+
+	if (pid != -1) {
+		pool_slot_is(worker->server->pool, pubsub->slot, pid);
+		return;
+	}
+	pool_slot_free(worker->server->pool, pubsub->slot);
+	pubsub->slot = SLOT_NONE;
+}
+
 static pid_t
 worker_fork(struct child *child, void *arg)
 {
@@ -142,10 +181,14 @@ worker_fork(struct child *child, void *arg)
 	stats_inherit(server->stats, false);
 	if (is_pubsub(worker))
 		pool_worker_forks(server->pool, worker->number, true);
+	if (is_service(worker))
+		service_identify(worker);
 	pid = mailbox_fork(&spec, 1, &fd);
 	if (is_pubsub(worker))
 		pool_worker_forks(server->pool, worker->number, false);
 	stats_inherit(server->stats, true);
+	if (is_service(worker))
+		service_is(worker, pid);
 	if (pid == -1)
 		return -1;
 	worker->mailbox = mailbox_new(fd, on_worker_envelope, child);
@@ -165,6 +208,8 @@ on_worker_died(struct supervisor *sup, struct child *child,
 	if (is_pubsub(worker))
 		worker->start.pubsub.suspicious = limits_is_crash(
 		    obituary->status);
+	if (is_service(worker))
+		service_is(worker, -1);
 	mailbox_free(worker->mailbox);
 	worker->mailbox = NULL;
 }
@@ -177,6 +222,7 @@ add_worker(struct server *server, const char *role, unsigned number, int fd)
 	worker->server = server;
 	worker->number = number;
 	worker->listen_fd = fd;
+	worker->shutdown = SHUTDOWN_DEFAULT;
 	worker->spec.name = role;
 	worker->spec.arg = &worker->start;
 	snprintf(worker->id, sizeof worker->id, "%s %u", role, number);
@@ -269,6 +315,31 @@ add_connectors(struct server *server, unsigned n)
 	}
 }
 
+/* Last, so that they end first: what they say then is heard. */
+static void
+add_services(struct server *server)
+{
+	const struct config *config = server->config;
+
+	for (unsigned i = 0; i < config->nservices; i++) {
+		struct worker *worker = add_worker(
+		    server, "service", i + 1, -1);
+
+		snprintf(worker->id, sizeof worker->id, "service %s",
+		    config->services[i].name);
+		worker->kill = REQUEST_KILL_SERVICE;
+		worker->intensity = PERMANENT_INTENSITY;
+		worker->shutdown = config->services[i].shutdown;
+		worker->spec.run = service_run;
+		worker->spec.dumpable = true;
+		worker->start.service = (struct service_start){
+			.config = &config->services[i],
+			.pubsub.slot = SLOT_NONE,
+			.secrets = server->secrets,
+		};
+	}
+}
+
 static void
 open_workers(struct server *server)
 {
@@ -278,10 +349,12 @@ open_workers(struct server *server)
 	if (server->pool == NULL)
 		fatal("memory that pubsub workers share");
 	server->workers = xcalloc(
-	    pool_workers(server->pool) + n, sizeof *server->workers);
+	    pool_workers(server->pool) + n + server->config->nservices,
+	    sizeof *server->workers);
 	for (unsigned i = 1; i <= pool_workers(server->pool); i++)
 		add_pubsub(server, i);
 	add_connectors(server, n);
+	add_services(server);
 }
 
 /* ---- transports ---- */
@@ -702,7 +775,7 @@ start_supervisors(struct server *server)
 			.start = worker_fork,
 			.arg = &server->workers[i],
 			.restart = RESTART_PERMANENT,
-			.shutdown = SHUTDOWN_DEFAULT,
+			.shutdown = server->workers[i].shutdown,
 			.start_limit = START_LIMIT_DEFAULT,
 			.intensity = server->workers[i].intensity,
 			.period = PERMANENT_PERIOD,

@@ -116,9 +116,26 @@ admin_type_is_json(const struct http_request *req)
 
 /* ---- kill, inspect ---- */
 
+/* "service/notifications" */
+static bool
+parse_service(const struct config *config, const char *id,
+    struct transport_request *request)
+{
+	static const char prefix[] = "service/";
+
+	if (strncmp(id, prefix, strlen(prefix)) != 0)
+		return false;
+	request->kind = REQUEST_KILL_SERVICE;
+	for (size_t i = 0; i < config->nservices; i++)
+		if (strcmp(config->services[i].name, id + strlen(prefix)) == 0)
+			request->number = (uint32_t)i + 1;
+	return request->number != 0;
+}
+
 /* "channel/17/3", "endpoint/17", "transport/17", "pubsub/1", "connect/1". */
 static bool
-parse_id(const char *id, struct transport_request *request)
+parse_id(const struct config *config, const char *id,
+    struct transport_request *request)
 {
 	int end = -1;
 
@@ -156,7 +173,7 @@ parse_id(const char *id, struct transport_request *request)
 		request->kind = REQUEST_KILL_CONNECT;
 		return true;
 	}
-	return false;
+	return parse_service(config, id, request);
 }
 
 static void
@@ -166,10 +183,10 @@ kill_by_id(struct transport *t, const struct http_request *req,
 	struct transport_request request;
 	struct json_buffer body = { 0 };
 
-	if (!parse_id(id, &request)) {
+	if (!parse_id(t->start->config, id, &request)) {
 		respond_error(req, out, 400, NULL,
 		    "an id is channel/N/M, endpoint/N, transport/N, "
-		    "pubsub/N or connect/N");
+		    "pubsub/N, connect/N or service/NAME");
 		return;
 	}
 	if (!tree_has(t->start->supervisor, id)) {
@@ -193,7 +210,8 @@ inspect_by_id(struct transport *t, const struct http_request *req,
 {
 	struct transport_request request;
 
-	if (!parse_id(id, &request) || request.kind != REQUEST_KILL_CHANNEL ||
+	if (!parse_id(t->start->config, id, &request) ||
+	    request.kind != REQUEST_KILL_CHANNEL ||
 	    request.number == TRANSPORT_KILL_ENDPOINT)
 		respond_error(
 		    req, out, 400, NULL, "the id of a channel is channel/N/M");

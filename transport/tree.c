@@ -40,7 +40,8 @@ read_proc(pid_t pid, const char *what, char *buf, size_t size)
 	return n;
 }
 
-/* "#17.3" or "1" behind the role: "channel/17/3", "pubsub/1". */
+/* "#17.3" or "1" behind the role: "channel/17/3", "pubsub/1"; a service's is
+ * its name. */
 static void
 parse_number(struct node *node, char *number)
 {
@@ -52,6 +53,8 @@ parse_number(struct node *node, char *number)
 	n = strspn(number, "0123456789.");
 	if (number[n] != ' ' && number[n] != '\0')
 		n = 0; /* an address */
+	if (strcmp(node->role, "service") == 0)
+		n = strcspn(number, " ");
 	node->rest = number + n + (number[n] == ' ');
 	snprintf(node->id, sizeof node->id, "%s%s%.*s", node->role,
 	    n > 0 ? "/" : "", (int)n, number);

@@ -365,6 +365,72 @@ assert_channel(const struct config_channel *channel)
 	ck_assert_ptr_null(config_channel_option(channel, "histor"));
 }
 
+START_TEST(services)
+{
+	const struct config_service *service;
+	struct config *config;
+
+	enter();
+	config = load("service \"one\" { module = \"a.so:b\" }\n"
+		      "\n"
+		      "service Two_2-x {\n"
+		      "	module = lib/app.so:two\n"
+		      "	shutdown = 2min\n"
+		      "	options { every = 5 }\n"
+		      "}\n");
+	ck_assert_uint_eq(config->nservices, 2);
+	service = &config->services[0];
+	ck_assert_str_eq(service->name, "one");
+	ck_assert_str_eq(service->module, "a.so:b");
+	ck_assert_int_eq(service->shutdown, 5000);
+	ck_assert_uint_eq(service->noptions, 0);
+	ck_assert_ptr_null(config_service_option(service, "every"));
+	service = &config->services[1];
+	ck_assert_str_eq(service->name, "Two_2-x");
+	ck_assert_str_eq(service->module, below("lib/app.so:two"));
+	ck_assert_int_eq(service->shutdown, 120000);
+	ck_assert_int_eq(service->line, 3);
+	ck_assert_str_eq(config_service_option(service, "every"), "5");
+	ck_assert_ptr_null(config_service_option(service, "ever"));
+	config_free(config);
+	leave();
+}
+END_TEST
+
+START_TEST(services_that_are_wrong)
+{
+	static const struct wrong wrong[] = {
+		{ "\nservice a { }",
+		    "bennu.conf:2: service 'a' has no module; write module" },
+		{ "service { module = a.so:b }",
+		    "bennu.conf:1: 'service' needs a name" },
+		{ "service \"\" { module = a.so:b }",
+		    "bennu.conf:1: service '': its name must be 1 to 32 letters" },
+		{ "service \"a/b\" { module = a.so:b }",
+		    "bennu.conf:1: service 'a/b': its name must be" },
+		{ "service \"a b\" { module = a.so:b }",
+		    "bennu.conf:1: service 'a b': its name must be" },
+		{ "service a23456789012345678901234567890123 {}",
+		    "bennu.conf:1: service 'a23456789012345678901234567890123': "
+		    "its name must be" },
+		{ "service a { module = a.so:b }\n"
+		  "service a { module = a.so:c }",
+		    "bennu.conf:2: service 'a' is given twice" },
+		{ "service a { module = a.so }",
+		    "bennu.conf:1: module 'a.so': " },
+		{ "service a {\nmodul = a.so:b }",
+		    "bennu.conf:2: no key or section 'modul' in service; did "
+		    "you mean 'module'?" },
+		{ "service a {\nmodule = a.so:b\nshutdown = brutal_kill }",
+		    "bennu.conf:3: shutdown 'brutal_kill': " },
+		{ "service a {\nmodule = a.so:b\nshutdown = 0 }",
+		    "bennu.conf:3: shutdown '0': it must be 1ms to" },
+	};
+
+	ASSERT_ERRORS(wrong);
+}
+END_TEST
+
 START_TEST(whole_file)
 {
 	struct config *config;
@@ -1039,8 +1105,9 @@ START_TEST(patterns)
 }
 END_TEST
 
-UNIT_MAIN("config", defaults, defaults_of_sockets, whole_file, origins_in_words,
-    words_of_the_file, characters_of_the_file, values_of_the_server,
-    values_of_listen, values_of_sockets, values_of_channels, no_text,
-    too_many_values, paths, variables_in_strings, environment, ports, arguments,
+UNIT_MAIN("config", defaults, defaults_of_sockets, services,
+    services_that_are_wrong, whole_file, origins_in_words, words_of_the_file,
+    characters_of_the_file, values_of_the_server, values_of_listen,
+    values_of_sockets, values_of_channels, no_text, too_many_values, paths,
+    variables_in_strings, environment, ports, arguments,
     shutdown_outlives_channels, patterns)

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <bennu/channel.h>
+#include <bennu/service.h>
 
 #include "channel/module.h"
 #include "tests/unit/tools.h"
@@ -202,6 +203,63 @@ START_TEST(an_unbound_call)
 }
 END_TEST
 
-UNIT_MAIN("module", nothing_to_load, loaded, loaded_by_path, the_place_is_told,
-    no_file, no_shared_object, no_symbol, no_symbol_named, another_abi, no_join,
+static char *
+load_service(struct config_service *service, char *module)
+{
+	static char file[] = "bennu.conf";
+	struct config config = {
+		.services = service,
+		.nservices = 1,
+		.module_directory = modules,
+	};
+
+	find_modules();
+	*service = (struct config_service){
+		.module = module,
+		.file = file,
+		.line = 9,
+	};
+	return modules_load(&config);
+}
+
+START_TEST(a_service)
+{
+	static char good[] = "unit_good.so:service";
+	struct config_service service;
+
+	ck_assert_ptr_null(load_service(&service, good));
+	ck_assert_str_eq(service.callbacks->name, "s");
+	ck_assert_ptr_nonnull(service.callbacks->start);
+}
+END_TEST
+
+START_TEST(services_that_are_refused)
+{
+	static char wrong_abi[] = "unit_good.so:service_wrong_abi";
+	static char empty[] = "unit_good.so:service_empty";
+	static char none[] = "unit_good.so:nothing";
+	struct config_service service;
+	char *error;
+
+	error = load_service(&service, wrong_abi);
+	ck_assert_ptr_nonnull(error);
+	ck_assert_ptr_nonnull(strstr(error, "was built for ABI"));
+	free(error);
+	error = load_service(&service, empty);
+	ck_assert_str_eq(error,
+	    "bennu.conf:9: module unit_good.so:service_empty has neither "
+	    "start nor handle_info");
+	free(error);
+	error = load_service(&service, none);
+	ck_assert_ptr_nonnull(error);
+	ck_assert_ptr_nonnull(strstr(error,
+	    "has no service 'nothing'; define it with "
+	    "BENNU_SERVICE(nothing)"));
+	free(error);
+}
+END_TEST
+
+UNIT_MAIN("module", a_service, services_that_are_refused, nothing_to_load,
+    loaded, loaded_by_path, the_place_is_told, no_file, no_shared_object,
+    no_symbol, no_symbol_named, another_abi, no_join,
     intercept_without_handle_out, an_unbound_call)

@@ -48,8 +48,9 @@ function block(head, keys) {
   return `${head} {\n${lines.join('\n')}\n}`;
 }
 
-// { server, socket, channels: { pattern: keys }, endpoint, log } as bennu.conf.
-export function configuration({ server, socket, channels, endpoint, log } = {}) {
+// { server, socket, channels: { pattern: keys }, endpoint, services: { name:
+// keys }, log } as bennu.conf.
+export function configuration({ server, socket, channels, endpoint, services, log } = {}) {
   const all = channels ?? { 'test:*': {} };
   const patterns = Object.fromEntries(
     Object.entries(all).map(([pattern, keys]) => [
@@ -61,6 +62,7 @@ export function configuration({ server, socket, channels, endpoint, log } = {}) 
     block('server', { listen: ['127.0.0.1:0'], crash_limit: 0, ...server }),
     block('socket "/socket"', { ...socket, ...patterns }),
     block('endpoint', endpoint ?? {}),
+    ...Object.entries(services ?? {}).map(([name, keys]) => block(`service "${name}"`, keys)),
     block('log', log ?? {}),
     '',
   ].join('\n');

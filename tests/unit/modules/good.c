@@ -1,7 +1,9 @@
 /*
- * good.c - a module with one channel that is well, and others that are not.
+ * good.c - a module with a channel and a service that are well, and others that
+ * are not.
  */
 #include <bennu/channel.h>
+#include <bennu/service.h>
 
 static enum bennu_result
 join(struct bennu_socket *socket, const struct bennu_message *msg)
@@ -25,3 +27,13 @@ BENNU_CHANNEL(no_handle_out) = {
 	.intercept = events,
 	.join = join,
 };
+
+static bool
+start(struct bennu_service_process *service)
+{
+	return true;
+}
+
+BENNU_SERVICE(service) = { .abi = BENNU_ABI, .name = "s", .start = start };
+BENNU_SERVICE(service_wrong_abi) = { .abi = BENNU_ABI + 1, .start = start };
+BENNU_SERVICE(service_empty) = { .abi = BENNU_ABI };

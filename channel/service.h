@@ -1,0 +1,34 @@
+/*
+ * service.h - the service role: a process of the application that lasts, under
+ * the supervisor; a client of a pubsub worker, as transports are.
+ *
+ * It has a connection number and a slot of its own, new ones for each process,
+ * so that what it publishes is accepted once and what it hears comes once,
+ * whatever becomes of its worker. It knows the slot by its number only: the
+ * author's code has nothing of what pubsub workers share.
+ */
+#ifndef SERVICE_H
+#define SERVICE_H
+
+#include <stdint.h>
+
+#include "common/config.h"
+#include "common/process.h"
+#include "common/secrets.h"
+#include "pubsub/client.h"
+
+/* Its descriptors, beside the standard ones. */
+#define SERVICE_FD_MAILBOX (PROCESS_FD + 1) /* to the supervisor */
+
+struct service_start {
+	const struct config_service *config;
+	struct pubsub_identity pubsub;
+	/* The supervisor's, which the author's code must not see; or NULL. Our
+	 * copy of them is wiped. */
+	struct secrets *secrets;
+};
+
+/* arg: struct service_start. For process_fork. */
+_Noreturn void service_run(void *arg);
+
+#endif /* SERVICE_H */
