@@ -120,14 +120,14 @@ is_who_it_says(struct peer *peer, uint32_t slot)
 		return false;
 	peer->slot = &shared->slots[slot];
 	if (getsockopt(mailbox_fd(peer->mailbox), SOL_SOCKET, SO_PEERCRED,
-		&ucred, &size) == -1 ||
-	    atomic_load(&peer->slot->connection) != peer->connection)
+		&ucred, &size) == -1)
 		return false;
 	pid = atomic_load(&peer->slot->pid);
-	/* It is so young that the supervisor has not written it down: it will
-	 * come again. */
-	peer->too_early = pid == 0;
-	return pid == ucred.pid;
+	/* It is so young that the supervisor has not written it down, and will
+	 * come again; or it was reaped before we read this. */
+	peer->unknown = pid == 0 ||
+	    atomic_load(&peer->slot->connection) != peer->connection;
+	return !peer->unknown && pid == ucred.pid;
 }
 
 static bool
@@ -430,7 +430,7 @@ on_envelope(struct mailbox *mailbox, struct envelope *envelope, void *arg)
 		return;
 	}
 	if (!dispatch(peer, envelope)) {
-		if (peer->too_early) {
+		if (peer->unknown) {
 			peer_free(peer);
 			return;
 		}

@@ -62,9 +62,9 @@ struct peer {
 	enum frame_version version;
 	const struct config_socket *mount; /* NULL: no client */
 	bool said_hello;
-	bool too_early; /* the supervisor does not know its pid yet */
-	bool ready;     /* it has said all that it wants */
-	bool missed;    /* it was let go before */
+	bool unknown; /* the supervisor does not know it: not yet, or no more */
+	bool ready;   /* it has said all that it wants */
+	bool missed;  /* it was let go before */
 	uint64_t received[PARTS][PUBSUB_MAX]; /* of HELLO */
 	size_t largest;        /* broadcast that may wait for it */
 	struct pieces *pieces; /* frames of this batch; NULL: none */
