@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <event2/event.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,9 +14,9 @@
 #include "channel/connect.h"
 #include "channel/connector.h"
 #include "common/exit.h"
+#include "common/leaf.h"
 #include "common/log.h"
 #include "common/mailbox.h"
-#include "common/reaper.h"
 #include "common/xmalloc.h"
 
 #define PAUSE 100 /* ms before the next transport is let in anyway */
@@ -30,10 +29,9 @@ struct peer {
 
 struct connector {
 	const struct connector_start *start;
-	struct event_base *base;
+	struct leaf leaf;
 	struct event *listen_event;
 	struct event *retry_event;
-	struct mailbox *supervisor;
 };
 
 /* Ready for the next transport. */
@@ -104,7 +102,7 @@ peer_new(struct connector *connector, int fd)
 
 	peer->connector = connector;
 	peer->mailbox = mailbox_new(fd, on_envelope, peer);
-	mailbox_attach(peer->mailbox, connector->base);
+	mailbox_attach(peer->mailbox, connector->leaf.base);
 }
 
 static void
@@ -138,60 +136,15 @@ on_connect(int fd, short what, void *arg)
 }
 
 static void
-on_supervisor(struct mailbox *mailbox, struct envelope *envelope, void *arg)
-{
-	(void)mailbox;
-	(void)arg;
-	if (envelope != NULL)
-		fatalx("envelope %s from the supervisor",
-		    envelope_name(envelope->type));
-	_exit(EXIT_SHUTDOWN);
-}
-
-static void
-on_died(pid_t pid, int status, void *arg)
-{
-	(void)arg;
-	log_debug("a child of connect ended: %d, status %d", (int)pid, status);
-}
-
-static void
-on_signal(const struct signalfd_siginfo *info, void *arg)
-{
-	(void)arg;
-	if (info->ssi_signo == SIGTERM)
-		_exit(EXIT_SHUTDOWN);
-}
-
-static void
-open_base(struct connector *connector)
-{
-	static const int signals[] = { SIGTERM, 0 };
-	static const struct reaper_callbacks callbacks = {
-		.died = on_died,
-		.signalled = on_signal,
-	};
-
-	connector->base = event_base_new();
-	if (connector->base == NULL)
-		fatalx("event_base_new");
-	if (reaper_new(connector->base, signals, &callbacks, connector) == NULL)
-		fatal("signals");
-}
-
-static void
 listen_to_all(struct connector *connector)
 {
-	connector->listen_event = event_new(connector->base,
+	connector->listen_event = event_new(connector->leaf.base,
 	    CONNECTOR_FD_LISTEN, EV_READ | EV_PERSIST, on_connect, connector);
 	connector->retry_event = event_new(
-	    connector->base, -1, 0, on_retry, connector);
+	    connector->leaf.base, -1, 0, on_retry, connector);
 	if (connector->listen_event == NULL || connector->retry_event == NULL)
 		fatalx("event_new");
 	event_add(connector->listen_event, NULL);
-	connector->supervisor = mailbox_new(
-	    CONNECTOR_FD_MAILBOX, on_supervisor, connector);
-	mailbox_attach(connector->supervisor, connector->base);
 }
 
 void
@@ -201,12 +154,10 @@ connector_run(void *arg)
 	char name[32];
 
 	snprintf(name, sizeof name, "connect %u", connector.start->number);
-	log_init(name);
-	process_title("%s", name);
 	secrets_wipe(connector.start->secrets);
-	open_base(&connector);
+	leaf_begin(&connector.leaf, name, CONNECTOR_FD_MAILBOX);
 	listen_to_all(&connector);
-	mailbox_send(connector.supervisor, ENVELOPE_STARTED, NULL);
-	event_base_dispatch(connector.base);
+	leaf_started(&connector.leaf);
+	event_base_dispatch(connector.leaf.base);
 	fatalx("the event loop ended");
 }
