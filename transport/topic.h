@@ -78,8 +78,9 @@ struct topic {
 	long long rejoin_by;     /* monotonic ms by which a join run again must
 				    have answered */
 	long long
-	    end_by; /* monotonic ms by which it must have ended; 0: none */
-	bool subscribed;
+	    end_by;      /* monotonic ms by which it must have ended; 0: none */
+	bool subscribed; /* its client is, or will be when pubsub says so */
+	bool confirmed;  /* pubsub has said so */
 	bool join_pending; /* the client has no answer to its phx_join yet */
 	bool refused;      /* its join said no */
 	bool replaced;     /* the client joined again */

@@ -167,6 +167,18 @@ find_subscribed(struct transport *t, const struct text *name)
 	return topic != NULL && topic->subscribed ? topic : NULL;
 }
 
+/*
+ * For what comes from pubsub: what it still had for an incarnation that was
+ * replaced is not for the new one, since between the two there is a gap.
+ */
+static struct topic *
+find_confirmed(struct transport *t, const struct text *name)
+{
+	struct topic *topic = find_subscribed(t, name);
+
+	return topic != NULL && topic->confirmed ? topic : NULL;
+}
+
 /* What this connection's own processes broadcast goes to the others of them. */
 static bool
 deliver_own(struct transport *t, const struct broadcast *broadcast,
@@ -190,7 +202,7 @@ void
 topic_deliver(
     struct transport *t, const struct broadcast *broadcast, uint32_t what)
 {
-	struct topic *topic = find_subscribed(t, &broadcast->topic);
+	struct topic *topic = find_confirmed(t, &broadcast->topic);
 
 	if ((what & PS_DELIVER_OUT) != 0 && topic != NULL)
 		send_out(topic, broadcast);
@@ -202,7 +214,7 @@ void
 topic_deliver_frame(struct transport *t, const struct text *name,
     const char *frame, size_t size)
 {
-	struct topic *topic = find_subscribed(t, name);
+	struct topic *topic = find_confirmed(t, name);
 
 	if (t->mode != MODE_WEBSOCKET || topic == NULL)
 		return;

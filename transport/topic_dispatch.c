@@ -31,6 +31,15 @@ topic_forget_all_kept(struct topic *topic)
 		forget_kept(topic, RB_ROOT(&topic->kept));
 }
 
+static void
+on_subscribed(void *arg)
+{
+	struct topic *topic = arg;
+
+	topic->confirmed = true;
+	topic_confirmed(topic);
+}
+
 static bool
 on_first_join(struct topic *topic, bool accepted, enum bennu_kind kind,
     const struct text *response)
@@ -48,7 +57,7 @@ on_first_join(struct topic *topic, bool accepted, enum bennu_kind kind,
 		topic->subscribed = true;
 		topic_hold(topic);
 		pubsub_subscribe(topic->transport->pubsub, PART_CLIENT,
-		    &topic->name, topic_confirmed, topic);
+		    &topic->name, on_subscribed, topic);
 	}
 	topic_send(topic);
 	stats_own(topic->transport->start->stats,
