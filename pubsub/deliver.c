@@ -50,6 +50,19 @@ put_origin(struct envelope_writer *writer, unsigned origin, uint64_t number)
 	envelope_put_u64(writer, number);
 }
 
+/*
+ * It never falls, also when something is given again: what a predecessor handed
+ * over behind it may be lost.
+ */
+static void
+note_queued(struct slot *slot, enum part part, unsigned origin, uint64_t number)
+{
+	_Atomic uint64_t *queued = &slot->queued[part][origin];
+
+	if (atomic_load_explicit(queued, memory_order_relaxed) < number)
+		atomic_store_explicit(queued, number, memory_order_release);
+}
+
 static void
 send_part(struct peer *peer, enum part part, enum envelope_type type,
     struct envelope_writer *writer, unsigned origin, uint64_t number,
@@ -60,8 +73,7 @@ send_part(struct peer *peer, enum part part, enum envelope_type type,
 	if (peer->largest < size)
 		peer->largest = size;
 	if (peer->slot != NULL)
-		atomic_store_explicit(&peer->slot->queued[part][origin], number,
-		    memory_order_release);
+		note_queued(peer->slot, part, origin, number);
 	mailbox_send(peer->mailbox, type, writer);
 	if (!peer->full && peer_is_full(peer, peer->largest)) {
 		peer->full = true;
