@@ -206,7 +206,7 @@ test('a stopped transport and a worker that dies meanwhile', async (t) => {
     ...patient, log: { level: 'info' },
   });
   const listeners = await members(server, 10, () => 'test:a');
-  const all = await senders(server, 2, () => 'test:a', { pause: 1, window: 4, size: (n) => (n % 50 === 0 ? 60_000 : 50) });
+  const all = await senders(server, 2, () => 'test:a', { pause: 1, window: 4, size: (n) => (n % 6 === 0 ? 60_000 : 50) });
   t.after(() => closeAll(listeners, all.map((s) => s.listener)));
   const about = await Promise.all(listeners.map((listener) => listener.ok('test:a', 'about')));
   const transports = about.map(({ ppid }) => ppid);
@@ -218,7 +218,8 @@ test('a stopped transport and a worker that dies meanwhile', async (t) => {
     const victims = [random(5), 5 + random(5)];
     if (round % 2 === 0) victims.forEach((i) => listeners[i].pause());
     victims.forEach((i) => stop(transports[i]));
-    await delay(50 + random(300));
+    // At times for so long that the socket is full, and the mailbox, too.
+    await delay(50 + random(600));
     const killed = round % 3 === 0 ? [1, 2] : [1 + random(2)];
     killed.forEach((number) => process.kill(pids[number], 'SIGKILL'));
     await Promise.all(killed.map((number) => nextWorker(server, pids, number)));

@@ -92,7 +92,7 @@ export class Listener {
     if (size === 127) at = 10;
     if (data.length < at) return 0;
     if (size === 126) size = data.readUInt16BE(2);
-    if (size === 127) size = Number(data.readBigUInt64BE(2));
+    else if (size === 127) size = Number(data.readBigUInt64BE(2));
     this.needs = at + size;
     if (data.length < at + size) return 0;
     this.needs = 2;
