@@ -1,7 +1,6 @@
 /*
  * not_yet.c - calls that are declared, so that the interface can be frozen, and
- * that nobody can serve yet: presence, tokens and numbers of subscribers. All
- * fail with ENOTSUP.
+ * that nobody can serve yet: presence and tokens. All fail with ENOTSUP.
  */
 #include <errno.h>
 
@@ -10,7 +9,7 @@
 #include <bennu/service.h>
 #include <bennu/socket.h>
 
-static long
+static int
 no_number(void)
 {
 	errno = ENOTSUP;
@@ -32,14 +31,6 @@ no_payload(void)
 }
 
 /* ---- bennu/channel.h ---- */
-
-long
-bennu_subscribers(struct bennu_socket *socket, const char *topic)
-{
-	(void)socket;
-	(void)topic;
-	return no_number();
-}
 
 const char *
 bennu_presence_track(struct bennu_socket *socket, const char *topic,
@@ -70,7 +61,7 @@ bennu_presence_untrack(
 	(void)socket;
 	(void)topic;
 	(void)key;
-	return (int)no_number();
+	return no_number();
 }
 
 struct bennu_payload
@@ -113,14 +104,6 @@ bennu_verify(struct bennu_socket *socket, const char *salt, const char *token,
 }
 
 /* ---- bennu/endpoint.h ---- */
-
-long
-bennu_conn_subscribers(struct bennu_conn *conn, const char *topic)
-{
-	(void)conn;
-	(void)topic;
-	return no_number();
-}
 
 struct bennu_payload
 bennu_conn_presence_list(struct bennu_conn *conn, const char *topic)

@@ -55,8 +55,10 @@ enum envelope_type {
 	ENVELOPE_TALLY,       /* u32 n and n times u32 kind, name and, of a
 				 counter, u64; of a histogram u64 sum (bits of a
 				 double), u32 n and n times u32 bucket, u64 */
+	ENVELOPE_SUBSCRIBERS, /* topic, and a socket: how many? int64 */
 
-	/* endpoint -> transport; it may send BROADCAST and TALLY, too */
+	/* endpoint -> transport; it may send BROADCAST, TALLY and SUBSCRIBERS,
+	   too */
 	ENVELOPE_RESPONSE = 150, /* u32 status, type or none, u32 n and n times
 				    name, value: headers; body */
 
@@ -76,6 +78,7 @@ enum envelope_type {
 	ENVELOPE_PS_PUBLISH,     /* u64 publish, u32 flags, topic, event, u32
 				    kind, payload: to all but the sending
 				    connection */
+	ENVELOPE_PS_COUNT,       /* topic: how many subscribe to it here? */
 
 	/* pubsub -> transport, tool */
 	ENVELOPE_PS_SUBSCRIBED = 250, /* u32 part, topic, u32 n and n times u64
@@ -90,6 +93,7 @@ enum envelope_type {
 	ENVELOPE_PS_REST,    /* u32 origin, u64 number, bytes: of a write to the
 				client's socket that was short */
 	ENVELOPE_PS_YOURS,   /* the lane: it is free */
+	ENVELOPE_PS_COUNTED, /* u32 n */
 
 	/* transport -> connect */
 	ENVELOPE_CONNECT = 260, /* u32 mount, params, transport, token or none,

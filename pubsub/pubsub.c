@@ -286,6 +286,28 @@ on_unsubscribe(struct peer *peer, struct envelope *envelope)
 	return true;
 }
 
+/* Of this worker's connections: each once for its client, once for its
+ * channels that want it. */
+static bool
+on_count(struct peer *peer, struct envelope *envelope)
+{
+	struct text name = envelope_get_text(envelope);
+	struct envelope_writer writer = { 0 };
+	const struct subscription *sub;
+	const struct topic *topic;
+	uint32_t n = 0;
+
+	if (!envelope_end(envelope))
+		return false;
+	topic = subscribers_of(peer->pubsub, &name);
+	if (topic != NULL)
+		TAILQ_FOREACH (sub, &topic->subscribers, of_topic)
+			n += (uint32_t)sub->client + (uint32_t)sub->channel;
+	envelope_put_u32(&writer, n);
+	mailbox_send(peer->mailbox, ENVELOPE_PS_COUNTED, &writer);
+	return true;
+}
+
 /* ---- publishing ---- */
 
 static void
@@ -406,6 +428,8 @@ dispatch(struct peer *peer, struct envelope *envelope)
 		return on_unsubscribe(peer, envelope);
 	if (envelope->type == ENVELOPE_PS_PUBLISH)
 		return on_publish(peer, envelope);
+	if (envelope->type == ENVELOPE_PS_COUNT)
+		return on_count(peer, envelope);
 	return false;
 }
 

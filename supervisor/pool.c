@@ -104,6 +104,12 @@ pool_path(const struct pool *pool, unsigned number)
 	return pool->paths[number - 1];
 }
 
+char *const *
+pool_paths(const struct pool *pool)
+{
+	return pool->paths;
+}
+
 const char *
 pool_path_for(const struct pool *pool, uint64_t connection)
 {

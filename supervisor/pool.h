@@ -22,6 +22,8 @@ void pool_remove_files(const struct pool *);
 unsigned pool_workers(const struct pool *);
 /* The listening socket of worker `number`, from 1; of a connection's worker. */
 const char *pool_path(const struct pool *, unsigned number);
+/* Of all of them. */
+char *const *pool_paths(const struct pool *);
 const char *pool_path_for(const struct pool *, uint64_t connection);
 void pool_start(const struct pool *, unsigned number, struct pubsub_start *);
 

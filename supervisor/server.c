@@ -371,6 +371,8 @@ transport_fork(struct child *child, void *arg)
 		.connection = connection->number,
 		.peer = peer,
 		.pubsub_path = pool_path_for(server->pool, connection->number),
+		.pubsub_paths = pool_paths(server->pool),
+		.npubsub = pool_workers(server->pool),
 		.slot = connection->slot,
 		.lane = pool_lane(server->pool, connection->slot),
 		.connect_path = server->connect_path,

@@ -19,6 +19,7 @@
 #include "common/exit.h"
 #include "common/log.h"
 #include "common/xmalloc.h"
+#include "transport/count.h"
 #include "transport/endpoint.h"
 #include "transport/metrics.h"
 #include "transport/query.h"
@@ -332,6 +333,9 @@ dispatch(struct endpoint *endpoint, struct envelope *envelope)
 		return on_response(endpoint, envelope);
 	if (envelope->type == ENVELOPE_BROADCAST)
 		return on_broadcast(endpoint, envelope);
+	if (envelope->type == ENVELOPE_SUBSCRIBERS)
+		return count_answer(
+		    endpoint->transport, endpoint->mailbox, envelope);
 	if (envelope->type == ENVELOPE_TALLY)
 		return metrics_take(
 		    endpoint->transport->start->stats, envelope);

@@ -7,6 +7,7 @@
 
 #include "common/log.h"
 #include "common/xmalloc.h"
+#include "transport/count.h"
 #include "transport/inspect.h"
 #include "transport/metrics.h"
 #include "transport/topic_private.h"
@@ -282,6 +283,8 @@ dispatch(struct topic *topic, struct envelope *envelope)
 		return on_close(topic);
 	if (envelope->type == ENVELOPE_TALLY)
 		return metrics_take(topic->transport->start->stats, envelope);
+	if (envelope->type == ENVELOPE_SUBSCRIBERS)
+		return count_answer(topic->transport, topic->mailbox, envelope);
 	/* A join may not say more. */
 	if (topic->state != TOPIC_JOINED)
 		return false;

@@ -49,9 +49,11 @@
  */
 struct transport_start {
 	const struct config *config;
-	uint64_t connection;      /* its number, rising */
-	const char *peer;         /* "127.0.0.1:50124" */
-	const char *pubsub_path;  /* of its worker */
+	uint64_t connection;       /* its number, rising */
+	const char *peer;          /* "127.0.0.1:50124" */
+	const char *pubsub_path;   /* of its worker */
+	char *const *pubsub_paths; /* of all of them */
+	unsigned npubsub;
 	uint32_t slot;            /* slots.h; or SLOT_NONE */
 	struct lane *lane;        /* its own; NULL: none */
 	const char *connect_path; /* NULL: no socket has a connect */
@@ -142,6 +144,7 @@ struct transport {
 	struct inspect *inspect;        /* what the client waits for; or NULL */
 	struct inspections inspections; /* what others ask of us */
 	struct publishing *publishing;  /* waits for pubsub; or NULL */
+	unsigned ncounts;               /* under way: count.h */
 	struct pubsub_client *pubsub;
 	struct lane *lane;            /* once it speaks WebSocket; or NULL */
 	unsigned unconfirmed;         /* requests to pubsub, for subscriber.c */

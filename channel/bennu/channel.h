@@ -286,8 +286,11 @@ BENNU_API int bennu_broadcast_direct(struct bennu_socket *, const char *node,
     const char *topic, const char *event, struct bennu_payload);
 
 /*
- * How many subscribe to a topic on this node: channels of it that are joined
- * (and bennu_subscribe). -1 with errno: ENOTSUP, until pubsub can tell.
+ * How many subscribe to a topic on this node, as pubsub has confirmed: channels
+ * of it that are joined, and connections of which channels have subscribed to
+ * it by bennu_subscribe. Those of a pubsub worker that is just being started
+ * again may be missing. Asks and waits, 5 s at most; not in dump. -1 with
+ * errno: ETIMEDOUT; EAGAIN when a worker does not answer; EMFILE.
  */
 BENNU_API long bennu_subscribers(struct bennu_socket *, const char *topic);
 

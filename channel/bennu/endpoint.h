@@ -150,7 +150,7 @@ BENNU_API void bennu_conn_broadcast_local(struct bennu_conn *,
     const char *topic, const char *event, struct bennu_payload);
 /* bennu_disconnect. */
 BENNU_API void bennu_conn_disconnect(struct bennu_conn *, const char *id);
-/* bennu_subscribers; fails with ENOTSUP, until pubsub can tell. */
+/* bennu_subscribers. */
 BENNU_API long bennu_conn_subscribers(struct bennu_conn *, const char *topic);
 /* A payload of a tree; it is freed (given, not lent). */
 BENNU_API struct bennu_payload bennu_conn_take(struct bennu_conn *, cJSON *);

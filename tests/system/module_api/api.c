@@ -195,6 +195,19 @@ api_terminate(
 	bennu_count(socket, "terminated_total", 1);
 }
 
+static void
+tell_subscribers(struct bennu_socket *socket, const char *topic)
+{
+	long n = bennu_subscribers(socket, topic);
+
+	if (n == -1)
+		bennu_reply(socket, "error",
+		    bennu_format(socket, "{\"errno\":%d}", errno));
+	else
+		bennu_reply(
+		    socket, "ok", bennu_format(socket, "{\"n\":%ld}", n));
+}
+
 static enum bennu_result
 api_handle_in(struct bennu_socket *socket, const struct bennu_message *msg)
 {
@@ -218,6 +231,14 @@ api_handle_in(struct bennu_socket *socket, const struct bennu_message *msg)
 		bennu_reply(socket, "ok", bennu_empty());
 	} else if (strcmp(msg->event, "close") == 0) {
 		bennu_close(socket);
+	} else if (strcmp(msg->event, "subscribe") == 0) {
+		bennu_subscribe(socket, string_of(payload, "topic"));
+		bennu_reply(socket, "ok", bennu_empty());
+	} else if (strcmp(msg->event, "unsubscribe") == 0) {
+		bennu_unsubscribe(socket, string_of(payload, "topic"));
+		bennu_reply(socket, "ok", bennu_empty());
+	} else if (strcmp(msg->event, "subscribers") == 0) {
+		tell_subscribers(socket, string_of(payload, "topic"));
 	} else if (!handle_state(socket, msg)) {
 		return BENNU_UNHANDLED;
 	}

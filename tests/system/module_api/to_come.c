@@ -239,7 +239,9 @@ node_in(struct bennu_socket *socket, const struct bennu_message *msg)
 	long n = bennu_subscribers(socket, msg->topic);
 
 	if (n == -1)
-		bennu_push(socket, "subscribers", why(socket));
+		abort();
+	bennu_push(
+	    socket, "subscribers", bennu_format(socket, "{\"n\":%ld}", n));
 	bennu_broadcast_local(socket, msg->topic, "local", msg->payload);
 	if (bennu_broadcast_direct(socket, bennu_node(), msg->topic, "direct",
 		bennu_format(socket, "{\"from_node\":\"%s\"}", bennu_node())) ==

@@ -216,10 +216,20 @@ metrics(struct bennu_conn *conn)
 	    bennu_conn_presence_get_by_key(conn, "t", "k").data != NULL ||
 	    bennu_conn_sign(conn, "s", bennu_empty()) != NULL ||
 	    bennu_conn_verify(conn, "s", "t", 1).data != NULL ||
-	    bennu_conn_subscribers(conn, "t") != -1 || errno != ENOTSUP)
+	    errno != ENOTSUP)
 		abort();
 	bennu_conn_broadcast_local(conn, "test:stop", "counted", bennu_empty());
 	bennu_respond(conn, 204, NULL, NULL, 0);
+}
+
+static void
+subscribers(struct bennu_conn *conn)
+{
+	char text[32];
+	int n = snprintf(text, sizeof text, "%ld",
+	    bennu_conn_subscribers(conn, bennu_param(conn, "topic")));
+
+	bennu_respond(conn, 200, "text/plain", text, (size_t)n);
 }
 
 static const struct bennu_route routes[] = {
@@ -230,6 +240,7 @@ static const struct bennu_route routes[] = {
 	{ "DELETE", "/about/:id", about },
 	{ "GET", "/about/:id/and/:other", about },
 	{ "GET", "/count", count },
+	{ "GET", "/subscribers/:topic", subscribers },
 	{ "POST", "/echo", echo },
 	{ "POST", "/json", json },
 	{ "GET", "/large", large },
