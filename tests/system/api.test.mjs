@@ -164,13 +164,25 @@ test('channels that need presence and tokens are written already; until then ENO
   const recurring = await client.join('recurring');
   assert.deepEqual((await recurring.event('new_token'))[4], missing);
   assert.deepEqual(await recurring.call('verify', {}), { status: 'error', response: missing });
+  const others = [];
+  for (let i = 0; i < 2; i++) { // on both pubsub workers
+    const member = await Client.open(`${other.url()}&token=${8 + i}`);
+    t.after(() => member.close());
+    others.push(await member.join('node'));
+  }
   const node = await client.join('node');
   const reply = await node.call('send', { n: 1 });
   assert.equal(reply.status, 'error');
   assert.match(reply.response.reason, /host/i);
-  assert.deepEqual((await node.event('subscribers'))[4], { n: 1 });
+  assert.deepEqual((await node.event('subscribers'))[4], { n: 3 });
   assert.deepEqual((await node.event('local'))[4], { n: 1 });
   assert.match((await node.event('direct'))[4].from_node, /^bennu@./);
+  for (const member of others) {
+    await member.event('direct');
+    await member.client.heartbeat();
+    assert.deepEqual(member.client.frames.filter(([, , topic]) => topic === 'node').map((f) => f[3]),
+      ['phx_reply', 'local', 'direct']);
+  }
   await user.leave();
 });
 
