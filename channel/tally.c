@@ -73,6 +73,8 @@ tally_observe(struct tally *tally, const char *name, double observed)
 	value = get_value(tally, name, STATS_HISTOGRAM, &why);
 	if (why != NULL)
 		return why;
+	if (!isfinite(value->sum + observed))
+		return "beyond all numbers, with those before it";
 	value->sum += observed;
 	value->buckets[stats_bucket(observed)]++;
 	return NULL;
