@@ -21,8 +21,9 @@
 #include "pubsub/client.h"
 #include "pubsub/lane.h"
 
-#define RETRY_MIN 2 /* ms between tries to connect, doubling */
-#define RETRY_MAX 1000
+#define RETRY_MIN        2 /* ms between tries to connect, doubling */
+#define RETRY_MAX        1000
+#define CONNECTION_SHIFT 32 /* of publish numbers of one connection */
 
 /* Somebody who waits for a confirmation. */
 struct waiter {
@@ -516,6 +517,9 @@ on_envelope(struct mailbox *mailbox, struct envelope *envelope, void *arg)
 
 	if (envelope != NULL) {
 		client->retry_ms = RETRY_MIN;
+		/* Beyond those of whoever had the slot before: the worker may
+		 * read its last publishes when the slot is ours already. */
+		client->last_number = identity->connection << CONNECTION_SHIFT;
 		if (dispatch(client, envelope))
 			return;
 		log_warnx("pubsub sent a bad %s envelope; connecting again",
