@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import { after, test } from 'node:test';
+import { Client } from './lib/client.mjs';
 import { Server, start, temporary } from './lib/server.mjs';
 import { until } from './lib/wait.mjs';
 import { head, upgradeHead, Wire } from './lib/wire.mjs';
@@ -81,6 +82,20 @@ test('who is answered may cause the next one, and their order stays', async (t) 
     assert.equal((await post(server, { topic: 'test:order', event: 'n', payload: { i } })).status, 200);
   for (let i = 0; i < 20; i++)
     assert.deepEqual((await client.event('test:order', 'n'))[4], { i });
+});
+
+test('disconnect on a socket id closes its connections', async (t) => {
+  const own = await startWith(t, { socket: { module: 'connect.so:user_socket' } });
+  const open = async (id) => {
+    const client = await Client.open(`${own.url()}&id=${id}`);
+    t.after(() => client.close());
+    await client.join('test:a');
+    return client;
+  };
+  const [mine, other] = [await open('users:7'), await open('users:8')];
+  assert.equal((await post(own, { topic: 'users:7', event: 'disconnect', payload: {} })).status, 200);
+  assert.equal((await mine.end()).code, 1001);
+  await other.heartbeat();
 });
 
 for (const [what, status, body, options] of [
