@@ -517,9 +517,6 @@ on_envelope(struct mailbox *mailbox, struct envelope *envelope, void *arg)
 
 	if (envelope != NULL) {
 		client->retry_ms = RETRY_MIN;
-		/* Beyond those of whoever had the slot before: the worker may
-		 * read its last publishes when the slot is ours already. */
-		client->last_number = identity->connection << CONNECTION_SHIFT;
 		if (dispatch(client, envelope))
 			return;
 		log_warnx("pubsub sent a bad %s envelope; connecting again",
@@ -546,6 +543,9 @@ pubsub_client_new(struct event_base *base,
 	client->callbacks = callbacks;
 	client->arg = arg;
 	client->retry_ms = RETRY_MIN;
+	/* Beyond those of whoever had the slot before: the worker may read its
+	 * last publishes when the slot is ours already. */
+	client->last_number = identity->connection << CONNECTION_SHIFT;
 	client->fd = -1;
 	RB_INIT(&client->topics);
 	STAILQ_INIT(&client->publishes);
