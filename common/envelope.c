@@ -41,6 +41,9 @@ envelope_name(enum envelope_type type)
 		NAME(DUMPED);
 		NAME(TALLY);
 		NAME(SUBSCRIBERS);
+		NAME(TRACK);
+		NAME(UNTRACK);
+		NAME(PRESENCES);
 		NAME(PS_HELLO);
 		NAME(PS_SERVES);
 		NAME(PS_SUBSCRIBE);
@@ -62,6 +65,15 @@ envelope_name(enum envelope_type type)
 		NAME(CONNECTED);
 		NAME(INSPECT);
 		NAME(INSPECTED);
+		NAME(PR_HELLO);
+		NAME(PR_TRACK);
+		NAME(PR_UNTRACK);
+		NAME(PR_DROP);
+		NAME(PR_COMPLETE);
+		NAME(PR_LIST);
+		NAME(PR_LISTED);
+		NAME(FETCH);
+		NAME(FETCHED);
 		NAME(STARTED);
 	}
 #undef NAME

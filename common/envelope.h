@@ -56,9 +56,14 @@ enum envelope_type {
 				 counter, u64; of a histogram u64 sum (bits of a
 				 double), u32 n and n times u32 bucket, u64 */
 	ENVELOPE_SUBSCRIBERS, /* topic, and a socket: how many? int64 */
+	ENVELOPE_TRACK,       /* topic, key, ref, the ref it replaces or none,
+				 meta: JSON of an object */
+	ENVELOPE_UNTRACK,     /* topic, key */
+	ENVELOPE_PRESENCES,   /* topic, key or none, and a socket, over which
+				 PR_LISTED comes */
 
-	/* endpoint -> transport; it may send BROADCAST, TALLY and SUBSCRIBERS,
-	   too */
+	/* endpoint -> transport; it may send BROADCAST, TALLY, SUBSCRIBERS and
+	   PRESENCES, too */
 	ENVELOPE_RESPONSE = 150, /* u32 status, type or none, u32 n and n times
 				    name, value: headers; body */
 
@@ -108,6 +113,25 @@ enum envelope_type {
 	ENVELOPE_INSPECT = 280, /* u32 pid of the supervisor, u64 connection,
 				   u32 number of the channel */
 	ENVELOPE_INSPECTED,     /* u32 HTTP status, JSON of an object */
+
+	/* transport, tool -> presence; "channel" is a number that no other
+	   process of a channel of this connection has or had */
+	ENVELOPE_PR_HELLO = 290, /* u64 connection or 0, u32 slot */
+	ENVELOPE_PR_TRACK,       /* u64 channel, topic, key, ref, the ref it
+				    replaces or none, meta */
+	ENVELOPE_PR_UNTRACK,     /* u64 channel, topic, key */
+	ENVELOPE_PR_DROP,        /* u64 channel: all that it tracked */
+	ENVELOPE_PR_COMPLETE,    /* behind HELLO and TRACKs of what there was
+				    before: there is no more */
+	ENVELOPE_PR_LIST,        /* topic, key or none; perhaps with a socket
+				    for the answer */
+
+	/* presence -> transport, tool, whoever has the other end of a socket */
+	ENVELOPE_PR_LISTED, /* JSON */
+
+	/* presence -> fetch, and back */
+	ENVELOPE_FETCH,   /* u64 number, topic, joins, leaves */
+	ENVELOPE_FETCHED, /* u64 number, joins, leaves */
 
 	/* child of the supervisor -> supervisor */
 	ENVELOPE_STARTED = 300, /* the child is ready to serve */
