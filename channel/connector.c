@@ -1,14 +1,9 @@
 /*
  * connector.c - see connector.h.
  */
-#include <sys/queue.h>
-#include <sys/socket.h>
-
-#include <errno.h>
 #include <event2/event.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "channel/connect.h"
@@ -30,22 +25,13 @@ struct peer {
 struct connector {
 	const struct connector_start *start;
 	struct leaf leaf;
-	struct event *listen_event;
-	struct event *retry_event;
 };
-
-/* Ready for the next transport. */
-static void
-take_next(struct connector *connector)
-{
-	event_del(connector->retry_event);
-	event_add(connector->listen_event, NULL);
-}
 
 static void
 peer_free(struct peer *peer)
 {
-	take_next(peer->connector);
+	/* Ready for the next transport. */
+	leaf_resume(&peer->connector->leaf);
 	mailbox_free(peer->mailbox);
 	free(peer);
 }
@@ -72,7 +58,7 @@ serve(struct peer *peer, struct envelope *envelope)
 		}
 	}
 	connect_clear(&c);
-	take_next(peer->connector);
+	leaf_resume(&peer->connector->leaf);
 	return fine;
 }
 
@@ -95,56 +81,20 @@ on_envelope(struct mailbox *mailbox, struct envelope *envelope, void *arg)
 
 /* ---- the role ---- */
 
-static void
-peer_new(struct connector *connector, int fd)
-{
-	struct peer *peer = xcalloc(1, sizeof *peer);
-
-	peer->connector = connector;
-	peer->mailbox = mailbox_new(fd, on_envelope, peer);
-	mailbox_attach(peer->mailbox, connector->leaf.base);
-}
-
-static void
-on_retry(int fd, short what, void *arg)
-{
-	(void)fd;
-	(void)what;
-	take_next(arg);
-}
-
 /*
  * One, until it is served: the others are there for whichever worker is free
  * first. They do not wait for one that says nothing.
  */
 static void
-on_connect(int fd, short what, void *arg)
+on_connect(int fd, void *arg)
 {
-	static const struct timeval pause = { .tv_usec = PAUSE * 1000 };
 	struct connector *connector = arg;
-	int peer = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	struct peer *peer = xcalloc(1, sizeof *peer);
 
-	(void)what;
-	if (peer != -1)
-		peer_new(connector, peer);
-	else if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED)
-		return;
-	else /* out of descriptors: they wait in the backlog meanwhile */
-		log_warn("accept of a transport; next try in %d ms", PAUSE);
-	event_del(connector->listen_event);
-	event_add(connector->retry_event, &pause);
-}
-
-static void
-listen_to_all(struct connector *connector)
-{
-	connector->listen_event = event_new(connector->leaf.base,
-	    CONNECTOR_FD_LISTEN, EV_READ | EV_PERSIST, on_connect, connector);
-	connector->retry_event = event_new(
-	    connector->leaf.base, -1, 0, on_retry, connector);
-	if (connector->listen_event == NULL || connector->retry_event == NULL)
-		fatalx("event_new");
-	event_add(connector->listen_event, NULL);
+	peer->connector = connector;
+	peer->mailbox = mailbox_new(fd, on_envelope, peer);
+	mailbox_attach(peer->mailbox, connector->leaf.base);
+	leaf_pause(&connector->leaf, PAUSE);
 }
 
 void
@@ -155,8 +105,9 @@ connector_run(void *arg)
 
 	snprintf(name, sizeof name, "connect %u", connector.start->number);
 	secrets_wipe(connector.start->secrets);
+	connector.leaf.arg = &connector;
 	leaf_begin(&connector.leaf, name, CONNECTOR_FD_MAILBOX);
-	listen_to_all(&connector);
+	leaf_listen(&connector.leaf, CONNECTOR_FD_LISTEN, on_connect);
 	leaf_started(&connector.leaf);
 	event_base_dispatch(connector.leaf.base);
 	fatalx("the event loop ended");

@@ -1,7 +1,11 @@
 /*
  * leaf.c - see leaf.h.
  */
+#include <sys/socket.h>
+
+#include <errno.h>
 #include <event2/event.h>
+#include <poll.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -11,6 +15,8 @@
 #include "common/mailbox.h"
 #include "common/process.h"
 #include "common/reaper.h"
+
+/* ---- its end ---- */
 
 static void
 end(struct leaf *leaf)
@@ -48,6 +54,8 @@ on_signal(const struct signalfd_siginfo *info, void *arg)
 		end(arg);
 }
 
+/* ---- its beginning ---- */
+
 void
 leaf_begin(struct leaf *leaf, const char *name, int fd)
 {
@@ -73,4 +81,106 @@ leaf_started(struct leaf *leaf)
 {
 	if (leaf->supervisor != NULL)
 		mailbox_send(leaf->supervisor, ENVELOPE_STARTED, NULL);
+}
+
+/* ---- who connects ---- */
+
+static void
+begin_shortage(struct leaf *leaf)
+{
+	if (!leaf->is_short) {
+		log_warn("accept: who connects waits until others are gone");
+		leaf->is_short = true;
+		leaf->short_since = monotonic_ms();
+	}
+	leaf_pause(leaf, LEAF_PAUSE);
+}
+
+static void
+end_shortage(struct leaf *leaf)
+{
+	if (!leaf->is_short)
+		return;
+	leaf->is_short = false;
+	log_info("accept: nobody waits any more, after %lld ms",
+	    monotonic_ms() - leaf->short_since);
+}
+
+/* A full table is said before an empty backlog. */
+static bool
+somebody_waits(int fd)
+{
+	struct pollfd pollfd = { .fd = fd, .events = POLLIN };
+
+	return poll(&pollfd, 1, 0) == 1;
+}
+
+static void
+on_connect(int fd, short what, void *arg)
+{
+	struct leaf *leaf = arg;
+
+	(void)what;
+	while (!leaf->paused) {
+		int peer = accept4(
+		    fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		int error = errno;
+
+		if (peer != -1) {
+			leaf->connected(peer, leaf->arg);
+			continue;
+		}
+		if (error == EAGAIN || !somebody_waits(fd))
+			break;
+		if (error != EINTR && error != ECONNABORTED) {
+			errno = error;
+			begin_shortage(leaf);
+			return;
+		}
+	}
+	/* Not at the first that was let in: the next may fail again. */
+	end_shortage(leaf);
+}
+
+static void
+on_resume(int fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	leaf_resume(arg);
+}
+
+void
+leaf_listen(struct leaf *leaf, int fd, void (*connected)(int fd, void *arg))
+{
+	leaf->connected = connected;
+	leaf->readable = event_new(
+	    leaf->base, fd, EV_READ | EV_PERSIST, on_connect, leaf);
+	leaf->resume = event_new(leaf->base, -1, 0, on_resume, leaf);
+	if (leaf->readable == NULL || leaf->resume == NULL)
+		fatalx("event_new");
+	leaf_resume(leaf);
+}
+
+void
+leaf_pause(struct leaf *leaf, unsigned ms)
+{
+	struct timeval tv = {
+		.tv_sec = ms / 1000,
+		.tv_usec = (suseconds_t)(ms % 1000) * 1000,
+	};
+
+	leaf->paused = true;
+	event_del(leaf->readable);
+	if (event_add(leaf->resume, &tv) == -1)
+		fatalx("event_add");
+}
+
+void
+leaf_resume(struct leaf *leaf)
+{
+	leaf->paused = false;
+	event_del(leaf->resume);
+	if (event_add(leaf->readable, NULL) == -1)
+		fatalx("event_add");
 }

@@ -1,10 +1,15 @@
 /*
  * leaf.h - the frame of a permanent child of the supervisor that forks nothing
- * itself: its name, its loop, its end.
+ * itself: its name, its loop, who connects to it, its end.
  */
 #ifndef LEAF_H
 #define LEAF_H
 
+#include <stdbool.h>
+
+#define LEAF_PAUSE 100 /* ms until the next try, out of descriptors */
+
+struct event;
 struct event_base;
 struct mailbox;
 
@@ -16,11 +21,29 @@ struct leaf {
 
 	struct event_base *base;
 	struct mailbox *supervisor;
+
+	/* Of leaf_listen. */
+	void (*connected)(int fd, void *arg);
+	struct event *readable;
+	struct event *resume;
+	bool paused;
+	bool is_short; /* of descriptors; it was said */
+	long long short_since;
 };
 
 /* In the child. name: in its title and its log. fd: its end of the mailbox. */
 void leaf_begin(struct leaf *, const char *name, int fd);
 /* The supervisor may go on: it serves. */
 void leaf_started(struct leaf *);
+
+/*
+ * Others connect to a listening socket, which is non-blocking: connected is
+ * called for each, with arg of the leaf, and has the descriptor. While there
+ * are none to spare they wait in the backlog; that is logged once.
+ */
+void leaf_listen(struct leaf *, int fd, void (*connected)(int fd, void *arg));
+/* The next one comes after ms, or with leaf_resume. Also from connected. */
+void leaf_pause(struct leaf *, unsigned ms);
+void leaf_resume(struct leaf *);
 
 #endif /* LEAF_H */

@@ -4,10 +4,8 @@
 #include <sys/queue.h>
 #include <sys/socket.h>
 
-#include <errno.h>
 #include <event2/event.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +15,6 @@
 
 #include "common/exit.h"
 #include "common/log.h"
-#include "common/reaper.h"
 #include "common/xmalloc.h"
 #include "pubsub/adapter.h"
 #include "pubsub/lane.h"
@@ -33,8 +30,9 @@ static void on_envelope(struct mailbox *, struct envelope *, void *);
 /* ---- peers ---- */
 
 static void
-peer_new(struct pubsub *pubsub, int fd)
+peer_new(int fd, void *arg)
 {
+	struct pubsub *pubsub = arg;
 	struct peer *peer = xcalloc(1, sizeof *peer);
 
 	peer->pubsub = pubsub;
@@ -42,7 +40,7 @@ peer_new(struct pubsub *pubsub, int fd)
 	RB_INIT(&peer->topics);
 	TAILQ_INSERT_TAIL(&pubsub->peers, peer, entry);
 	peer->mailbox = mailbox_new(fd, on_envelope, peer);
-	mailbox_attach(peer->mailbox, pubsub->base);
+	mailbox_attach(peer->mailbox, pubsub->leaf.base);
 }
 
 void
@@ -468,61 +466,6 @@ on_envelope(struct mailbox *mailbox, struct envelope *envelope, void *arg)
 
 /* ---- the role ---- */
 
-static void
-on_retry(int fd, short what, void *arg)
-{
-	struct pubsub *pubsub = arg;
-
-	(void)fd;
-	(void)what;
-	event_add(pubsub->listen_event, NULL);
-}
-
-static void
-on_connect(int fd, short what, void *arg)
-{
-	static const struct timeval pause = { .tv_usec = 100000 };
-	struct pubsub *pubsub = arg;
-	int peer;
-
-	(void)what;
-	while ((peer = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) !=
-	    -1)
-		peer_new(pubsub, peer);
-	if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED)
-		return;
-	/* Out of descriptors: they wait in the backlog meanwhile. */
-	log_warn("accept of a transport; next try in 100 ms");
-	event_del(pubsub->listen_event);
-	event_add(pubsub->retry_event, &pause);
-}
-
-static void
-on_supervisor(struct mailbox *mailbox, struct envelope *envelope, void *arg)
-{
-	(void)mailbox;
-	(void)arg;
-	if (envelope != NULL)
-		fatalx("envelope %s from the supervisor",
-		    envelope_name(envelope->type));
-	_exit(EXIT_SHUTDOWN);
-}
-
-static void
-on_died(pid_t pid, int status, void *arg)
-{
-	(void)arg;
-	log_warnx("a child that it never had: %d, status %d", (int)pid, status);
-}
-
-static void
-on_signal(const struct signalfd_siginfo *info, void *arg)
-{
-	(void)arg;
-	if (info->ssi_signo == SIGTERM)
-		_exit(EXIT_SHUTDOWN);
-}
-
 /* What was appended last, its publisher may not have been noted for. */
 static void
 note_last_accepted(struct pubsub *pubsub)
@@ -601,7 +544,7 @@ start_streams(struct pubsub *pubsub)
 	static const struct adapter_callbacks callbacks = { .news = on_news };
 	const struct pubsub_start *start = pubsub->start;
 	const struct adapter_start adapter = {
-		.base = pubsub->base,
+		.base = pubsub->leaf.base,
 		.directory = start->run_directory,
 		.shared = start->shared,
 		.self = pubsub->self,
@@ -610,55 +553,33 @@ start_streams(struct pubsub *pubsub)
 	};
 
 	pubsub->adapters = adapters_start(&adapter);
-	pubsub->tap = tap_new(pubsub->base, start->run_directory, pubsub->self,
-	    journal_head(pubsub->journal));
+	pubsub->tap = tap_new(pubsub->leaf.base, start->run_directory,
+	    pubsub->self, journal_head(pubsub->journal));
 	if (pubsub->adapters == NULL || pubsub->tap == NULL)
 		exit(EXIT_START);
-}
-
-static void
-begin(struct pubsub *pubsub)
-{
-	pubsub->listen_event = event_new(pubsub->base, PUBSUB_FD_LISTEN,
-	    EV_READ | EV_PERSIST, on_connect, pubsub);
-	pubsub->retry_event = event_new(pubsub->base, -1, 0, on_retry, pubsub);
-	pubsub->deliver_event = event_new(
-	    pubsub->base, -1, 0, on_deliver, pubsub);
-	event_add(pubsub->listen_event, NULL);
 }
 
 void
 pubsub_run(void *arg)
 {
-	static const int signals[] = { SIGTERM, 0 };
-	static const struct reaper_callbacks callbacks = {
-		.died = on_died,
-		.signalled = on_signal,
-	};
 	struct pubsub pubsub = { .start = arg };
 	char name[32];
 
-	snprintf(name, sizeof name, "pubsub %u", pubsub.start->number);
-	log_init(name);
-	process_title("%s", name);
 	pubsub.shared = pubsub.start->shared;
 	pubsub.self = pubsub.start->number - 1;
 	RB_INIT(&pubsub.topics);
 	TAILQ_INIT(&pubsub.peers);
 	TAILQ_INIT(&pubsub.dirty);
 	TAILQ_INIT(&pubsub.full);
-	pubsub.base = event_base_new();
-	if (pubsub.base == NULL)
-		fatalx("event_base_new");
-	if (reaper_new(pubsub.base, signals, &callbacks, &pubsub) == NULL)
-		fatal("signals");
+	pubsub.leaf.arg = &pubsub;
+	snprintf(name, sizeof name, "pubsub %u", pubsub.start->number);
+	leaf_begin(&pubsub.leaf, name, PUBSUB_FD_MAILBOX);
 	open_shared(&pubsub);
-	begin(&pubsub);
+	pubsub.deliver_event = event_new(
+	    pubsub.leaf.base, -1, 0, on_deliver, &pubsub);
 	start_streams(&pubsub);
-	pubsub.supervisor = mailbox_new(
-	    PUBSUB_FD_MAILBOX, on_supervisor, &pubsub);
-	mailbox_attach(pubsub.supervisor, pubsub.base);
-	mailbox_send(pubsub.supervisor, ENVELOPE_STARTED, NULL);
-	event_base_dispatch(pubsub.base);
+	leaf_listen(&pubsub.leaf, PUBSUB_FD_LISTEN, peer_new);
+	leaf_started(&pubsub.leaf);
+	event_base_dispatch(pubsub.leaf.base);
 	fatalx("the event loop ended");
 }

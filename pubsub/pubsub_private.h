@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "common/config.h"
+#include "common/leaf.h"
 #include "common/mailbox.h"
 #include "common/message.h"
 #include "common/tree.h"
@@ -80,11 +81,8 @@ struct pubsub {
 	const struct pubsub_start *start;
 	struct shared *shared;
 	unsigned self; /* our index among the workers */
-	struct event_base *base;
-	struct event *listen_event;
-	struct event *retry_event;
+	struct leaf leaf;
 	struct event *deliver_event;
-	struct mailbox *supervisor;
 	struct topics topics;
 	struct peers peers;
 	struct journal *journal;                   /* ours */
