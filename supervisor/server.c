@@ -94,6 +94,7 @@ struct server {
 	struct pool *pool; /* of pubsub workers */
 	struct event *hang_event;
 	char *connect_path; /* NULL: no socket has a connect */
+	char *presence_path;
 	struct worker *workers;
 	unsigned nworkers;
 	struct supervisor *permanent;
@@ -335,6 +336,7 @@ add_services(struct server *server)
 		worker->start.service = (struct service_start){
 			.config = &config->services[i],
 			.pubsub.slot = SLOT_NONE,
+			.presence_path = server->presence_path,
 			.secrets = server->secrets,
 		};
 	}
@@ -376,6 +378,7 @@ transport_fork(struct child *child, void *arg)
 		.slot = connection->slot,
 		.lane = pool_lane(server->pool, connection->slot),
 		.connect_path = server->connect_path,
+		.presence_path = server->presence_path,
 		.secrets = server->secrets,
 		.stats = server->stats,
 		.supervisor = getpid(),
