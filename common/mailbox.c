@@ -28,8 +28,10 @@
 #define BODY_IN_MEMFD 0x80000000U
 #define WITH_FD       0x40000000U /* a descriptor comes with it */
 #define SEALS         (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
-#define FDS_MAX       8  /* descriptors received and not yet used */
-#define BATCH         16 /* envelopes in one write */
+#define FDS_MAX       8 /* descriptors received and not yet used */
+#define FD_NONE       (-1)
+#define FD_LOST       (-2) /* it came and found no room in our table */
+#define BATCH         16   /* envelopes in one write */
 
 /* An envelope that waits to be written. */
 struct outgoing {
@@ -54,7 +56,7 @@ struct mailbox {
 	size_t in_size, in_room;
 	int fds[FDS_MAX];
 	size_t nfds;
-	int with; /* came with the envelope that is being dispatched; -1 */
+	int with; /* came with the envelope that is being dispatched */
 
 	STAILQ_HEAD(, outgoing) out;
 	size_t backlog;
@@ -107,7 +109,7 @@ mailbox_new(int fd, mailbox_cb callback, void *arg)
 	struct mailbox *mailbox = xcalloc(1, sizeof *mailbox);
 
 	mailbox->fd = fd;
-	mailbox->with = -1;
+	mailbox->with = FD_NONE;
 	mailbox->callback = callback;
 	mailbox->arg = arg;
 	STAILQ_INIT(&mailbox->out);
@@ -161,7 +163,8 @@ mailbox_free(struct mailbox *mailbox)
 	}
 	drop_outgoing(mailbox);
 	for (size_t i = 0; i < mailbox->nfds; i++)
-		mailbox_close_fd(mailbox->fds[i]);
+		if (mailbox->fds[i] != FD_LOST)
+			mailbox_close_fd(mailbox->fds[i]);
 	close(mailbox->fd);
 	free(mailbox->in);
 	free(mailbox);
@@ -217,14 +220,14 @@ dispatch(
 	return true;
 }
 
-/* The oldest descriptor that came; -1: none. */
+/* The oldest descriptor that came, FD_NONE or FD_LOST. */
 static int
 next_fd(struct mailbox *mailbox)
 {
 	int fd;
 
 	if (mailbox->nfds == 0)
-		return -1;
+		return FD_NONE;
 	fd = mailbox->fds[0];
 	memmove(mailbox->fds, mailbox->fds + 1,
 	    --mailbox->nfds * sizeof mailbox->fds[0]);
@@ -236,12 +239,12 @@ dispatch_with_fd(
     struct mailbox *mailbox, uint32_t type, const uint8_t *data, size_t size)
 {
 	mailbox->with = next_fd(mailbox);
-	if (mailbox->with == -1)
+	if (mailbox->with == FD_NONE)
 		return set_error(mailbox, "no descriptor with its envelope");
 	dispatch(mailbox, type, data, size);
-	if (mailbox->with != -1)
+	if (mailbox->with >= 0)
 		mailbox_close_fd(mailbox->with);
-	mailbox->with = -1;
+	mailbox->with = FD_NONE;
 	return true;
 }
 
@@ -250,8 +253,16 @@ mailbox_take_fd(struct mailbox *mailbox)
 {
 	int fd = mailbox->with;
 
-	mailbox->with = -1;
+	if (fd < 0)
+		return -1;
+	mailbox->with = FD_NONE;
 	return fd;
+}
+
+bool
+mailbox_lost_fd(const struct mailbox *mailbox)
+{
+	return mailbox->with == FD_LOST;
 }
 
 /* The body is in a descriptor that came. */
@@ -262,8 +273,10 @@ dispatch_memfd(struct mailbox *mailbox, uint32_t type, size_t size)
 	void *body;
 	int fd = next_fd(mailbox), seals;
 
-	if (fd == -1)
+	if (fd == FD_NONE)
 		return set_error(mailbox, "no memfd with its envelope");
+	if (fd == FD_LOST)
+		return set_error(mailbox, "no room for a memfd");
 
 	/* Unsealed, it could shrink under our feet. */
 	seals = fcntl(fd, F_GET_SEALS);
@@ -376,9 +389,26 @@ consume(struct mailbox *mailbox, const uint8_t *data, size_t size)
 }
 
 static void
+keep_fd(struct mailbox *mailbox, int fd)
+{
+	if (mailbox->nfds < FDS_MAX) {
+		mailbox->fds[mailbox->nfds++] = fd;
+		return;
+	}
+	if (fd != FD_LOST)
+		mailbox_close_fd(fd);
+	set_error(mailbox, "too many descriptors");
+}
+
+/*
+ * Those of one message. Ours has one: when it is missing there was no room for
+ * it here. More than fit beside a message are nonsense.
+ */
+static void
 receive_descriptors(struct mailbox *mailbox, struct msghdr *msg)
 {
 	struct cmsghdr *cmsg;
+	size_t all = 0;
 
 	for (cmsg = CMSG_FIRSTHDR(msg); cmsg != NULL;
 	     cmsg = CMSG_NXTHDR(msg, cmsg)) {
@@ -392,16 +422,16 @@ receive_descriptors(struct mailbox *mailbox, struct msghdr *msg)
 			int fd;
 
 			memcpy(&fd, CMSG_DATA(cmsg) + i * sizeof fd, sizeof fd);
-			if (mailbox->nfds == FDS_MAX) {
-				mailbox_close_fd(fd);
-				set_error(mailbox, "too many descriptors");
-				continue;
-			}
-			mailbox->fds[mailbox->nfds++] = fd;
+			keep_fd(mailbox, fd);
 		}
+		all += n;
 	}
-	if ((msg->msg_flags & MSG_CTRUNC) != 0)
+	if ((msg->msg_flags & MSG_CTRUNC) == 0)
+		return;
+	if (all == FDS_MAX)
 		set_error(mailbox, "descriptors did not fit");
+	else
+		keep_fd(mailbox, FD_LOST);
 }
 
 /* One read. Returns false when there was nothing. */

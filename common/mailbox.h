@@ -57,8 +57,10 @@ void mailbox_send(
 void mailbox_send_fd(
     struct mailbox *, enum envelope_type, struct envelope_writer *, int fd);
 /* In the callback: the descriptor that came with the envelope, given away once;
- * -1: none. */
+ * -1: none, or lost. */
 int mailbox_take_fd(struct mailbox *);
+/* One came with the envelope, and this process had no descriptor free. */
+bool mailbox_lost_fd(const struct mailbox *);
 /* Of one that came: never waits, whatever who sent it has set (SO_LINGER). */
 void mailbox_close_fd(int fd);
 /* Writes what it can. False when the other end is gone. */

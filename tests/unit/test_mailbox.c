@@ -3,6 +3,7 @@
  * come; what a process gone wild may send ends the mailbox and nothing else.
  */
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include <check.h>
@@ -642,6 +643,69 @@ START_TEST(descriptors_that_do_not_fit)
 }
 END_TEST
 
+/* None more can be opened, or as many as before. */
+static void
+fill_table(bool full)
+{
+	struct rlimit limit;
+	int lowest = dup(STDERR_FILENO);
+
+	close(lowest);
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	limit.rlim_cur = full ? (rlim_t)lowest : limit.rlim_max;
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+static void
+take_lost(struct mailbox *mailbox, struct envelope *envelope, void *arg)
+{
+	unsigned *n = arg;
+
+	ck_assert_ptr_nonnull(envelope);
+	ck_assert(
+	    mailbox_lost_fd(mailbox) == (envelope->type == ENVELOPE_PUSH));
+	ck_assert_int_eq(mailbox_take_fd(mailbox), -1);
+	++*n;
+}
+
+/* Its envelope comes, and what follows: others may have their own. */
+START_TEST(a_descriptor_that_finds_no_room)
+{
+	struct mailbox *a, *b;
+	unsigned n = 0;
+
+	set_up();
+	a = mailbox_new(fds[0], on_envelope, &got);
+	b = mailbox_new(fds[1], take_lost, &n);
+	for (int i = 0; i < 3; i++) {
+		mailbox_send(a, ENVELOPE_DONE, NULL);
+		mailbox_send_fd(a, ENVELOPE_PUSH, NULL, dup(STDERR_FILENO));
+		ck_assert(mailbox_flush(a));
+	}
+	fill_table(true);
+	mailbox_drain(b);
+	fill_table(false);
+	ck_assert_uint_eq(n, 6);
+	mailbox_free(a);
+	mailbox_free(b);
+	tear_down();
+}
+END_TEST
+
+START_TEST(a_memfd_that_finds_no_room)
+{
+	struct mailbox *b;
+
+	set_up();
+	b = attached(fds[1], &got2);
+	write_memfd(ENVELOPE_PUSH, 70000, make_memfd(70000, SEALS));
+	fill_table(true);
+	UNTIL(base, got2.gone == 1);
+	fill_table(false);
+	assert_ends(b, "no room for a memfd");
+}
+END_TEST
+
 START_TEST(end_of_file_within_an_envelope)
 {
 	struct mailbox *b;
@@ -1045,6 +1109,7 @@ UNIT_MAIN("mailbox", all_sizes_attached, all_sizes_unattached,
     one_byte_at_a_time, pieces, bad_type, no_descriptor, descriptors,
     too_large_inline, too_large_in_memfd, no_memfd, bad_memfd, empty_memfd,
     too_many_descriptors, descriptors_that_do_not_fit,
+    a_descriptor_that_finds_no_room, a_memfd_that_finds_no_room,
     end_of_file_within_an_envelope, peer_closes_with_data_unread,
     pause_and_resume, pause_at_each, attached_while_paused, error_while_paused,
     drain, pause_within_a_drain, drain_without_an_end,
