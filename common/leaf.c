@@ -1,10 +1,13 @@
 /*
  * leaf.c - see leaf.h.
  */
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include <errno.h>
 #include <event2/event.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <unistd.h>
@@ -115,6 +118,38 @@ somebody_waits(int fd)
 	return poll(&pollfd, 1, 0) == 1;
 }
 
+bool
+leaf_is_spare(const struct leaf *leaf, int fd)
+{
+	return fd >= leaf->spare;
+}
+
+static bool
+has_room(const struct leaf *leaf)
+{
+	int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
+
+	if (fd == -1)
+		return false;
+	close(fd);
+	return !leaf_is_spare(leaf, fd);
+}
+
+/* As accept(2). */
+static int
+let_in(struct leaf *leaf, int fd)
+{
+	if (!has_room(leaf)) {
+		errno = EAGAIN;
+		if (!somebody_waits(fd))
+			return -1;
+		errno = EMFILE;
+		if (leaf->make_room == NULL || !leaf->make_room(leaf->arg))
+			return -1;
+	}
+	return accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+
 static void
 on_connect(int fd, short what, void *arg)
 {
@@ -122,9 +157,7 @@ on_connect(int fd, short what, void *arg)
 
 	(void)what;
 	while (!leaf->paused) {
-		int peer = accept4(
-		    fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-		int error = errno;
+		int peer = let_in(leaf, fd), error = errno;
 
 		if (peer != -1) {
 			leaf->connected(peer, leaf->arg);
@@ -153,6 +186,13 @@ on_resume(int fd, short what, void *arg)
 void
 leaf_listen(struct leaf *leaf, int fd, void (*connected)(int fd, void *arg))
 {
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == -1)
+		fatal("RLIMIT_NOFILE");
+	leaf->spare = limit.rlim_cur > INT_MAX
+	    ? INT_MAX
+	    : (int)limit.rlim_cur - LEAF_SPARE;
 	leaf->connected = connected;
 	leaf->readable = event_new(
 	    leaf->base, fd, EV_READ | EV_PERSIST, on_connect, leaf);

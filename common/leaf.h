@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 #define LEAF_PAUSE 100 /* ms until the next try, out of descriptors */
+#define LEAF_SPARE 16  /* descriptors that are kept for all else */
 
 struct event;
 struct event_base;
@@ -22,10 +23,15 @@ struct leaf {
 	struct event_base *base;
 	struct mailbox *supervisor;
 
+	/* Whether it has closed a descriptor, so that one who connects can have
+	 * it. NULL: it cannot. */
+	bool (*make_room)(void *arg);
+
 	/* Of leaf_listen. */
 	void (*connected)(int fd, void *arg);
 	struct event *readable;
 	struct event *resume;
+	int spare; /* the first descriptor that is */
 	bool paused;
 	bool is_short; /* of descriptors; it was said */
 	long long short_since;
@@ -42,6 +48,8 @@ void leaf_started(struct leaf *);
  * are none to spare they wait in the backlog; that is logged once.
  */
 void leaf_listen(struct leaf *, int fd, void (*connected)(int fd, void *arg));
+/* One of the last that there are? The kernel gives the lowest that is free. */
+bool leaf_is_spare(const struct leaf *, int fd);
 /* The next one comes after ms, or with leaf_resume. Also from connected. */
 void leaf_pause(struct leaf *, unsigned ms);
 void leaf_resume(struct leaf *);

@@ -35,6 +35,7 @@ static pid_t pid;
 struct worker {
 	struct leaf leaf;
 	unsigned pause; /* ms after each; 0: none */
+	struct guest *last;
 };
 
 struct guest {
@@ -42,6 +43,24 @@ struct guest {
 	struct event *readable;
 	int fd;
 };
+
+static void
+guest_free(struct guest *guest)
+{
+	event_free(guest->readable);
+	close(guest->fd);
+	free(guest);
+}
+
+/* The one who came last goes. */
+static bool
+make_room(void *arg)
+{
+	struct worker *worker = arg;
+
+	guest_free(worker->last);
+	return true;
+}
 
 /* A byte is asked for the next one, the end is the end. */
 static void
@@ -54,9 +73,7 @@ on_guest(evutil_socket_t fd, short what, void *arg)
 		leaf_resume(&guest->worker->leaf);
 		return;
 	}
-	event_free(guest->readable);
-	close(guest->fd);
-	free(guest);
+	guest_free(guest);
 }
 
 static void
@@ -65,8 +82,11 @@ on_connected(int fd, void *arg)
 	struct worker *worker = arg;
 	struct guest *guest = calloc(1, sizeof *guest);
 
+	if (leaf_is_spare(&worker->leaf, fd))
+		abort();
 	guest->worker = worker;
 	guest->fd = fd;
+	worker->last = guest;
 	guest->readable = event_new(
 	    worker->leaf.base, fd, EV_READ | EV_PERSIST, on_guest, guest);
 	event_add(guest->readable, NULL);
@@ -82,7 +102,7 @@ on_end(void *arg)
 	_exit(EXIT_NORMAL);
 }
 
-/* The descriptors that are open, and ROOM. */
+/* The descriptors that are open, ROOM, and the spare ones. */
 static void
 limit_descriptors(void)
 {
@@ -92,14 +112,14 @@ limit_descriptors(void)
 	close(lowest);
 	if (getrlimit(RLIMIT_NOFILE, &limit) == -1)
 		abort();
-	limit.rlim_cur = (rlim_t)lowest + ROOM;
+	limit.rlim_cur = (rlim_t)lowest + ROOM + LEAF_SPARE;
 	if (setrlimit(RLIMIT_NOFILE, &limit) == -1)
 		abort();
 }
 
 struct worker_start {
 	unsigned pause;
-	bool limited, own_end;
+	bool limited, own_end, makes_room;
 };
 
 static void worker_run(void *) __attribute__((__noreturn__));
@@ -110,6 +130,7 @@ worker_run(void *arg)
 	const struct worker_start *start = arg;
 	struct worker worker = {
 		.leaf.end = start->own_end ? on_end : NULL,
+		.leaf.make_room = start->makes_room ? make_room : NULL,
 		.leaf.arg = &worker,
 		.pause = start->pause,
 	};
@@ -288,6 +309,29 @@ START_TEST(who_finds_no_descriptor_waits)
 }
 END_TEST
 
+/* Who waits is let in when room can be made. */
+START_TEST(room_is_made)
+{
+	int fds[ROOM + 2];
+
+	make_socket();
+	worker_start(
+	    &(struct worker_start){ .limited = true, .makes_room = true });
+	for (int i = 0; i < ROOM + 2; i++) {
+		fds[i] = guest_connect();
+		ck_assert(is_let_in(fds[i], TOOLS_DEADLINE));
+	}
+	for (int i = ROOM - 1; i <= ROOM; i++) {
+		struct pollfd pollfd = { .fd = fds[i], .events = POLLRDHUP };
+
+		ck_assert_int_eq(poll(&pollfd, 1, TOOLS_DEADLINE), 1);
+	}
+	ck_assert(!is_let_in(fds[0], 0));
+	worker_end();
+	ck_assert_uint_eq(count_in_log("Too many open files"), 0);
+}
+END_TEST
+
 START_TEST(it_pauses_when_told_so)
 {
 	static const unsigned long_pause = TOOLS_DEADLINE * 10;
@@ -317,5 +361,5 @@ END_TEST
 
 UNIT_MAIN("leaf", sigterm_ends_it, the_end_of_the_supervisor_ends_it,
     its_role_may_end_it_itself, an_envelope_of_the_supervisor_is_a_crash,
-    all_who_connect_are_let_in, who_finds_no_descriptor_waits,
+    all_who_connect_are_let_in, who_finds_no_descriptor_waits, room_is_made,
     it_pauses_when_told_so, a_pause_ends)
