@@ -700,6 +700,28 @@ pubsub_publish(struct pubsub_client *client, const struct broadcast *broadcast,
 		send_publish(client, publish);
 }
 
+void
+pubsub_publish_as(struct pubsub_client *client, uint64_t number,
+    const struct broadcast *broadcast, uint32_t flags)
+{
+	assert(number > client->last_number);
+	client->last_number = number - 1;
+	pubsub_publish(client, broadcast, flags);
+}
+
+uint64_t
+pubsub_last(const struct pubsub_client *client)
+{
+	return client->last_number;
+}
+
+void
+pubsub_go_on(struct pubsub_client *client, uint64_t last)
+{
+	if (last > client->last_number)
+		client->last_number = last;
+}
+
 size_t
 pubsub_unaccepted(const struct pubsub_client *client)
 {

@@ -79,6 +79,16 @@ void pubsub_unsubscribe(struct pubsub_client *, enum part,
 /* To everybody but this process. flags: JOURNAL_*. */
 void pubsub_publish(
     struct pubsub_client *, const struct broadcast *, uint32_t flags);
+/*
+ * The same under a number of the caller's own, larger than all before: who
+ * keeps them for a successor with the same identity, which publishes again what
+ * may not have been accepted. pubsub_last: the last number.
+ */
+void pubsub_publish_as(struct pubsub_client *, uint64_t number,
+    const struct broadcast *, uint32_t flags);
+uint64_t pubsub_last(const struct pubsub_client *);
+/* A predecessor used numbers up to this one. */
+void pubsub_go_on(struct pubsub_client *, uint64_t last);
 /* Bytes of publishes that were not accepted yet. */
 size_t pubsub_unaccepted(const struct pubsub_client *);
 
