@@ -31,6 +31,11 @@
 #define SHUTDOWN_MIN   (10 * SECOND)
 #define SHUTDOWN_SPARE (5 * SECOND)
 
+/* The default; then what the server's shutdown leaves for the intervals. */
+#define DRAIN_UNSET (-1)
+#define DRAIN_MIN   (30 * SECOND)
+#define DRAIN_SPARE (20 * SECOND)
+
 static void
 set_defaults(struct config *config)
 {
@@ -61,6 +66,10 @@ set_defaults(struct config *config)
 	config->crash_limit = 3;
 	config->crash_period = 60 * SECOND;
 	config->shutdown = SHUTDOWN_UNSET;
+	config->drain_batch = 1000;
+	config->drain_interval = SECOND;
+	config->drain_limit = DRAIN_UNSET;
+	config->ready = true;
 	config->log_level = LOG_LEVEL_INFO;
 }
 
@@ -628,6 +637,26 @@ check_shutdown(struct config_loader *loader)
 	return -1;
 }
 
+/* Who is asked last must have its time, too. */
+static int
+check_drain(struct config_loader *loader)
+{
+	struct config *config = loader->config;
+
+	if (config->drain_limit == DRAIN_UNSET) {
+		config->drain_limit = DRAIN_MIN;
+		if (config->shutdown + DRAIN_SPARE > DRAIN_MIN)
+			config->drain_limit = config->shutdown + DRAIN_SPARE;
+		return 0;
+	}
+	if (config->drain_limit >= config->shutdown)
+		return 0;
+	config_fail(loader, loader->drain_where,
+	    "drain_limit must not be shorter than shutdown, %lld ms",
+	    config->shutdown);
+	return -1;
+}
+
 /* check_origin = true is known once the host is. */
 static void
 resolve_origins(struct config *config)
@@ -653,7 +682,7 @@ config_load(const char *path, const struct config_arguments *args, char **error)
 	set_defaults(loader.config);
 	if (load_file(&loader) == -1 || load_environment(&loader) == -1 ||
 	    load_arguments(&loader, args) == -1 ||
-	    check_shutdown(&loader) == -1) {
+	    check_shutdown(&loader) == -1 || check_drain(&loader) == -1) {
 		assert(loader.error != NULL);
 		config_free(loader.config);
 		loader.config = NULL;
@@ -664,6 +693,7 @@ config_load(const char *path, const struct config_arguments *args, char **error)
 	free(loader.directory);
 	free(loader.cwd);
 	free(loader.shutdown_where);
+	free(loader.drain_where);
 	return loader.config;
 }
 

@@ -145,10 +145,15 @@ struct config {
 	unsigned crash_limit; /* transport crashes of one address ... */
 	long long crash_period; /* ... in so many ms; 0 crashes = off */
 	long long shutdown;     /* ms that a transport may take to end */
+	long long drain_delay;  /* ms that clients still come, when it stops */
+	unsigned drain_batch;   /* connections that are asked to end ... */
+	long long drain_interval; /* ... in so many ms */
+	long long drain_limit;    /* ms until all of them have ended */
 
 	/* endpoint */
 	struct config_endpoint endpoint;
 	char *static_directory;     /* or NULL */
+	bool ready;                 /* the route that load balancers ask */
 	bool tree;                  /* the routes that show and kill workers */
 	char *broadcast_token_file; /* or NULL: no route to broadcast */
 

@@ -235,6 +235,13 @@ set_server_shutdown(const struct config_setting *s)
 }
 
 static int
+set_drain_limit(const struct config_setting *s)
+{
+	config_replace(&s->loader->drain_where, xstrdup(s->where[0]));
+	return set_time(s);
+}
+
+static int
 set_service_shutdown(const struct config_setting *s)
 {
 	long long n;
@@ -590,6 +597,13 @@ static const struct config_key server_keys[] = {
 	    .zero = true },
 	{ SERVER(crash_period), .set = set_time, .min = 1, .max = DAY },
 	{ SERVER(shutdown), .set = set_server_shutdown, .min = 1, .max = DAY },
+	{ SERVER(drain_delay), .set = set_time, .min = 1, .max = DAY,
+	    .zero = true },
+	{ SERVER(drain_batch), .set = set_unsigned, .min = 1,
+	    .max = 1000 * 1000 },
+	{ SERVER(drain_interval), .set = set_time, .min = 1, .max = DAY,
+	    .zero = true },
+	{ SERVER(drain_limit), .set = set_drain_limit, .min = 1, .max = DAY },
 };
 
 static const struct config_key socket_keys[] = {
@@ -649,6 +663,7 @@ static const struct config_key endpoint_keys[] = {
 	    .min = 1, .max = DAY },
 	{ "static", .set = set_path,
 	    .offset = offsetof(struct config, static_directory) },
+	{ "ready", .set = set_bool, .offset = offsetof(struct config, ready) },
 	{ "tree", .set = set_bool, .offset = offsetof(struct config, tree) },
 	{ "broadcast_token_file", .set = set_path,
 	    .offset = offsetof(struct config, broadcast_token_file) },

@@ -23,6 +23,7 @@ struct config_loader {
 	char *cwd;            /* likewise, of the environment and arguments */
 	char *error;          /* the first one */
 	char *shutdown_where; /* "bennu.conf:12", when it was set */
+	char *drain_where;    /* likewise, of drain_limit */
 };
 
 /* A key that is being set. */

@@ -13,7 +13,7 @@
 #include "common/log.h"
 #include "common/xmalloc.h"
 
-#define TABLE_MAX 32 /* keys of one section */
+#define TABLE_MAX 40 /* keys of one section */
 
 /*
  * A key whose default is "parsed" where a section begins, which so tells its

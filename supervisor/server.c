@@ -32,6 +32,7 @@
 #include "common/log.h"
 #include "common/mailbox.h"
 #include "common/process.h"
+#include "common/ready.h"
 #include "common/reaper.h"
 #include "common/secrets.h"
 #include "common/stats.h"
@@ -41,6 +42,7 @@
 #include "pubsub/slots.h"
 #include "supervisor/connections.h"
 #include "supervisor/cores.h"
+#include "supervisor/drain.h"
 #include "supervisor/limits.h"
 #include "supervisor/listener.h"
 #include "supervisor/pool.h"
@@ -74,6 +76,7 @@ struct worker {
 	int listen_fd; /* stays open while the worker is being restarted */
 	char id[64];
 	struct mailbox *mailbox;
+	bool up; /* it has said that it is ready */
 };
 
 struct server {
@@ -88,6 +91,7 @@ struct server {
 	char *token_path;        /* NULL: there is none */
 	struct secrets *secrets; /* NULL: there is none */
 	struct stats *stats;     /* NULL: no tree */
+	struct ready *ready;     /* NULL: nobody asks */
 	int static_fd;
 	int requests[2]; /* ours, and the one that transports inherit */
 	struct event *request_event;
@@ -101,9 +105,49 @@ struct server {
 	struct supervisor *transports;
 	uid_t uid;
 	gid_t gid;
+	struct drain *drain; /* NULL: connections are not asked to end yet */
+	struct event *drain_event; /* behind drain_delay */
+	bool booted;
 	bool stopping;
 	int status;
 };
+
+/* ---- readiness ---- */
+
+/*
+ * Can a client be served? A service that crashes all the time takes nothing
+ * from the clients that do without it; and one process of connect will do.
+ */
+static bool
+is_serving(const struct server *server)
+{
+	bool has_connect = false, connects = false;
+
+	if (!server->booted)
+		return false;
+	for (unsigned i = 0; i < server->nworkers; i++) {
+		const struct worker *worker = &server->workers[i];
+
+		if (worker->kill == REQUEST_KILL_CONNECT) {
+			has_connect = true;
+			connects |= worker->up;
+		} else if (!worker->up &&
+		    worker->kill != REQUEST_KILL_SERVICE) {
+			return false;
+		}
+	}
+	return connects || !has_connect;
+}
+
+static void
+tell_readiness(const struct server *server)
+{
+	if (server->stopping)
+		ready_set(server->ready, READY_STOPPING);
+	else
+		ready_set(server->ready,
+		    is_serving(server) ? READY_YES : READY_STARTING);
+}
 
 /* ---- permanent workers ---- */
 
@@ -180,6 +224,7 @@ worker_fork(struct child *child, void *arg)
 	spec.fds[0] = worker->listen_fd;
 	spec.nfds = 2;
 	stats_inherit(server->stats, false);
+	ready_inherit(server->ready, false);
 	if (is_pubsub(worker))
 		pool_worker_forks(server->pool, worker->number, true);
 	if (is_service(worker))
@@ -188,6 +233,7 @@ worker_fork(struct child *child, void *arg)
 	if (is_pubsub(worker))
 		pool_worker_forks(server->pool, worker->number, false);
 	stats_inherit(server->stats, true);
+	ready_inherit(server->ready, true);
 	if (is_service(worker))
 		service_is(worker, pid);
 	if (pid == -1)
@@ -198,13 +244,24 @@ worker_fork(struct child *child, void *arg)
 }
 
 static void
+on_worker_ready(struct supervisor *sup, struct child *child, void *arg)
+{
+	struct worker *worker = child_arg(child);
+
+	(void)sup;
+	worker->up = true;
+	tell_readiness(arg);
+}
+
+static void
 on_worker_died(struct supervisor *sup, struct child *child,
     const struct obituary *obituary, void *arg)
 {
 	struct worker *worker = child_arg(child);
 
 	(void)sup;
-	(void)arg;
+	worker->up = false;
+	tell_readiness(arg);
 	/* What it shares with its successor may be damaged. */
 	if (is_pubsub(worker))
 		worker->start.pubsub.suspicious = limits_is_crash(
@@ -381,6 +438,7 @@ transport_fork(struct child *child, void *arg)
 		.presence_path = server->presence_path,
 		.secrets = server->secrets,
 		.stats = server->stats,
+		.ready = server->ready,
 		.supervisor = getpid(),
 	};
 	struct process_spec spec = {
@@ -441,6 +499,8 @@ on_transport_died(struct supervisor *sup, struct child *child,
 		limits_crashed(
 		    server->limits, &connection->key, monotonic_ms());
 	forget_connection(server, connection);
+	if (server->drain != NULL)
+		drain_died(server->drain);
 }
 
 /* A constant answer to a request that nobody reads. */
@@ -655,15 +715,76 @@ on_transports_stopped(struct supervisor *sup, void *arg)
 }
 
 static void
+on_all_asked(void *arg)
+{
+	struct server *server = arg;
+
+	supervisor_stop(server->transports, on_transports_stopped, server);
+}
+
+/* Who is asked last has its whole `shutdown` before drain_limit. */
+static void
+drain(struct server *server)
+{
+	const struct config *config = server->config;
+	const struct drain_settings settings = {
+		.batch = config->drain_batch,
+		.interval = config->drain_interval,
+		.span = config->drain_limit - config->shutdown,
+	};
+
+	event_del(server->drain_event);
+	listeners_stop(server->listeners);
+	server->drain = drain_start(
+	    server->base, server->transports, &settings, on_all_asked, server);
+}
+
+static void
+on_drain_delay(int fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	drain(arg);
+}
+
+/* systemd's limit for a stop may be shorter than ours. */
+static void
+tell_systemd(const struct server *server)
+{
+	const struct config *config = server->config;
+	long long ms = config->drain_delay + config->drain_limit +
+	    ORPHANS_LIMIT;
+	char text[96];
+
+	for (unsigned i = 0; i < server->nworkers; i++)
+		ms += server->workers[i].shutdown;
+	snprintf(text, sizeof text, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%lld",
+	    ms * 1000);
+	systemd_notify(text);
+}
+
+/* Load balancers look at GET /ready before clients stop coming. */
+static void
 stop(struct server *server, const char *why)
 {
-	if (server->stopping)
+	long long delay = server->booted ? server->config->drain_delay : 0;
+	struct timeval tv = { delay / 1000, delay % 1000 * 1000 };
+
+	if (server->stopping) {
+		log_info("%s: no more intervals", why);
+		if (server->drain == NULL)
+			drain(server);
+		drain_hurry(server->drain);
 		return;
+	}
 	server->stopping = true;
 	log_info("%s: stopping", why);
-	systemd_notify("STOPPING=1");
-	listeners_stop(server->listeners);
-	supervisor_stop(server->transports, on_transports_stopped, server);
+	tell_readiness(server);
+	tell_systemd(server);
+	if (delay > 0)
+		event_add(server->drain_event, &tv);
+	else
+		drain(server);
 }
 
 /* ---- start ---- */
@@ -711,6 +832,8 @@ on_booted(struct supervisor *sup, void *arg)
 	(void)sup;
 	if (server->stopping)
 		return;
+	server->booted = true;
+	tell_readiness(server);
 	listeners_start(server->listeners, server->base, on_accept, server);
 	announce(server);
 	wipe_stack();
@@ -765,6 +888,7 @@ start_supervisors(struct server *server)
 		.quiet = true,
 	};
 	static const struct supervisor_callbacks on_permanent = {
+		.ready = on_worker_ready,
 		.died = on_worker_died,
 		.booted = on_booted,
 		.gave_up = on_gave_up,
@@ -956,6 +1080,11 @@ open_all(struct server *server)
 		_exit(EXIT_START);
 	}
 	make_secrets(server);
+	if (server->config->ready) {
+		server->ready = ready_map();
+		if (server->ready == NULL)
+			fatal("the page of readiness");
+	}
 	open_workers(server);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK,
 		0, server->requests) == -1)
@@ -1034,6 +1163,8 @@ prepare(struct server *server)
 	server->hang_event = event_new(
 	    server->base, -1, EV_PERSIST, on_hang, server);
 	event_add(server->hang_event, &(struct timeval){ .tv_sec = 1 });
+	server->drain_event = event_new(
+	    server->base, -1, 0, on_drain_delay, server);
 }
 
 /* Nobody is left who needs it. As another user we may not remove it itself. */

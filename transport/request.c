@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/log.h"
+#include "common/ready.h"
 #include "transport/admin.h"
 #include "transport/endpoint.h"
 #include "transport/publish.h"
@@ -11,6 +12,8 @@
 #include "transport/static.h"
 #include "transport/transport.h"
 #include "transport/upgrade.h"
+
+#define READY "/ready" /* its path */
 
 static void on_request(
     struct http_connection *, const struct http_request *, void *);
@@ -96,6 +99,31 @@ send_static(struct transport *t, const struct http_request *req)
 		outbox_add_file(&t->outbox, file.fd, file.size);
 }
 
+/* ---- readiness ---- */
+
+static void
+respond_ready(struct transport *t, const struct http_request *req)
+{
+	static const char *const words[] = {
+		[READY_STARTING] = "starting",
+		[READY_YES] = "ready",
+		[READY_STOPPING] = "stopping",
+	};
+	enum ready_state state = ready_get(t->start->ready);
+	int status = state == READY_YES ? 200 : 503;
+	const char *word = words[state], *line = "Cache-Control: no-store\r\n";
+	struct json_buffer buffer = { 0 };
+
+	if (strcmp(req->method, "GET") != 0 && !req->head) {
+		status = 405;
+		word = "this is a GET";
+		line = "Allow: GET, HEAD\r\n";
+	}
+	http_append_response(&buffer, status, t->keep_alive, req->head,
+	    "text/plain; charset=utf-8", line, word, strlen(word));
+	send_buffer(t, &buffer);
+}
+
 /* ---- routes ---- */
 
 static void
@@ -111,9 +139,13 @@ on_request(
 	/* The token that it shows lies in our memory now: nothing is forked
 	 * behind it. */
 	if (http_header(req, "X-Bennu-Token") != NULL ||
-	    publish_is_route(t, req->path))
+	    publish_is_route(t, req->path) || t->drain_by != 0)
 		request.keep_alive = false;
 	t->keep_alive = req->keep_alive;
+	if (socket != NULL && t->drain_by != 0) {
+		request_refuse(t, 503, NULL); /* it would be closed at once */
+		return;
+	}
 	if (socket != NULL) {
 		upgrade_request(t, req, socket);
 		if (t->mode == MODE_WEBSOCKET || t->connect != NULL)
@@ -127,6 +159,8 @@ on_request(
 		send_buffer(t, &buffer);
 	} else if (endpoint_request(t, req)) {
 		; /* answered, or in good hands */
+	} else if (t->start->ready != NULL && strcmp(req->path, READY) == 0) {
+		respond_ready(t, req);
 	} else if (t->config->static_directory != NULL) {
 		send_static(t, req);
 	} else {

@@ -341,8 +341,11 @@ check_request(struct transport *t)
 {
 	long long since = t->request_since != 0 ? t->request_since
 						: t->received;
-	long long left = since + t->config->head_timeout - monotonic_ms();
+	long long now = monotonic_ms();
+	long long left = since + t->config->head_timeout - now;
 
+	if (t->drain_by != 0 && t->drain_by - now < left)
+		left = t->drain_by - now;
 	if (t->paused != 0)
 		look_after_unread(t);
 	else if (left > 0)
@@ -659,22 +662,53 @@ transport_end(struct transport *t, enum bennu_reason reason)
 	exit_when_done(t);
 }
 
+/* Has the client begun a request, perhaps one that we have not read yet? */
+static bool
+is_asked(const struct transport *t)
+{
+	char byte;
+
+	return http_in_request(t->http) || t->in_size > 0 ||
+	    recv(t->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
+}
+
+/* A request that has come is answered; the answer is the last word. */
+static void
+drain_http(struct transport *t)
+{
+	t->keep_alive = false;
+	if (t->drain_by == 0)
+		t->drain_by = monotonic_ms() + t->config->shutdown / 2;
+	if ((t->paused & PAUSE_RESPONSE) != 0)
+		endpoint_hurry(t);
+	else if (t->connect != NULL)
+		request_refuse(t, 503, NULL); /* it would be closed at once */
+	else if (is_asked(t))
+		check_deadline(t);
+	else
+		transport_finish(t);
+}
+
+static void
+drain_websocket(struct transport *t)
+{
+	long long limit = t->config->shutdown / 2;
+
+	transport_stop_channels(t, BENNU_DRAINING);
+	transport_close(t, 1012, "the server stops");
+	/* Who takes nothing is not waited for so long as usual. */
+	if (t->mode == MODE_CLOSING && limit < t->config->send_timeout)
+		transport_deadline(t, limit);
+}
+
 /* SIGTERM: the server stops, or this connection is to go away. */
 static void
 transport_drain(struct transport *t)
 {
-	if (t->mode == MODE_HTTP && endpoint_is_busy(t)) {
-		t->keep_alive = false; /* the answer is the last word */
-		endpoint_hurry(t);
-		return;
-	}
-	if (t->publishing != NULL)
-		return; /* likewise */
-	transport_stop_channels(t, BENNU_DRAINING);
-	if (t->mode == MODE_WEBSOCKET)
-		transport_close(t, 1012, "the server stops");
-	else if (t->mode == MODE_HTTP)
-		transport_finish(t);
+	if (t->mode == MODE_HTTP)
+		drain_http(t);
+	else if (t->mode == MODE_WEBSOCKET)
+		drain_websocket(t);
 }
 
 /* ---- the role ---- */
@@ -800,14 +834,15 @@ start_connection(struct transport *t)
 	transport_deadline(t, t->config->head_timeout);
 }
 
-/* Channels are the author's code: the token and the counters of all are not
- * theirs. */
+/* Channels are the author's code: the token and what is there for all
+ * transports are not theirs. */
 static void
 keep_token(const struct transport_start *start)
 {
 	if (start->secrets != NULL && !secrets_keep(start->secrets))
 		fatal("MADV_DONTFORK");
 	stats_inherit(start->stats, false);
+	ready_inherit(start->ready, false);
 }
 
 void

@@ -20,6 +20,7 @@
 #include "channel/channel.h"
 #include "common/config.h"
 #include "common/process.h"
+#include "common/ready.h"
 #include "common/secrets.h"
 #include "common/stats.h"
 #include "common/supervise.h"
@@ -60,6 +61,7 @@ struct transport_start {
 	const char *presence_path; /* of its socket; NULL: there is none */
 	struct secrets *secrets;   /* NULL: there is none */
 	struct stats *stats; /* shared with all transports; NULL: no tree */
+	struct ready *ready; /* to read; NULL: nobody may ask */
 	pid_t supervisor;
 };
 
@@ -123,8 +125,9 @@ struct transport {
 
 	struct http_connection *http;
 	struct websocket *websocket;
-	bool keep_alive; /* another request may follow the answer */
-	bool eof;        /* the client has sent its FIN */
+	bool keep_alive;    /* another request may follow the answer */
+	long long drain_by; /* when a request must be whole; 0: no drain */
+	bool eof;           /* the client has sent its FIN */
 	struct outbox outbox;
 	long long
 	    message_since; /* when the unfinished message began; 0: none */

@@ -204,7 +204,7 @@ function mappings(pid) {
     }));
 }
 
-test('shared memory: what pubsub workers share, lanes, the counters, a page of an endpoint, what the application maps', { skip }, async (t) => {
+test('shared memory: what pubsub workers share, lanes, the counters, readiness, a page of an endpoint, what the application maps', { skip }, async (t) => {
   const { server } = await family(t);
   const shared = new Map();
   for (const worker of server.processes())
@@ -227,6 +227,7 @@ test('shared memory: what pubsub workers share, lanes, the counters, a page of a
       ['heroes.db-shm', 'endpoint 32768 rw-s'], // sqlite's
       [anonymous, 'endpoint 4096 rw-s', 'transport 4096 rw-s'], // transport/endpoint.c: has the handler begun?
       [anonymous, 'supervisor 73728 rw-s', ...Array(3).fill('transport 73728 rw-s')], // common/stats.c, with `tree`
+      ['/memfd:ready (deleted)', 'supervisor 4096 r--s', 'supervisor 4096 rw-s', ...Array(3).fill('transport 4096 r--s')],
       // pubsub/shared.h; of a journal, its worker alone writes.
       ...[0, 1].map(() => [
         '/memfd:journal (deleted)',

@@ -141,6 +141,11 @@ assert_defaults(const struct config *config)
 	ck_assert_uint_eq(config->crash_limit, 3);
 	ck_assert_int_eq(config->crash_period, 60000);
 	ck_assert_int_eq(config->shutdown, 10000);
+	ck_assert_int_eq(config->drain_delay, 0);
+	ck_assert_uint_eq(config->drain_batch, 1000);
+	ck_assert_int_eq(config->drain_interval, 1000);
+	ck_assert_int_eq(config->drain_limit, 30000);
+	ck_assert(config->ready);
 	ck_assert_ptr_null(config->static_directory);
 	ck_assert(!config->tree);
 	ck_assert_ptr_null(config->broadcast_token_file);
@@ -248,6 +253,8 @@ static const char whole[] =
     "	crash_limit = 0\n"
     "	crash_period = 1h\n"
     "	shutdown = 20s\n"
+    "	drain_delay = 3s drain_batch = 50 drain_interval = 0\n"
+    "	drain_limit = 20s\n"
     "}\n"
     "socket '/socket/' {\n"
     "	transports = websocket auth_token = on connect_timeout = 1s\n"
@@ -274,7 +281,7 @@ static const char whole[] =
     "	    shutdown = brutal_kill }\n"
     "}\n"
     "socket \"/two/deep\" {}\n"
-    "endpoint { static = \"web/dist\" tree = on\n"
+    "endpoint { static = \"web/dist\" tree = on ready = off\n"
     "	broadcast_token_file = \"etc/token\"\n"
     "	module = \"lib/demo.so:api\" handler_timeout = 3s\n"
     "	options { database = demo.db } }\n"
@@ -312,12 +319,17 @@ assert_server(const struct config *config)
 	ck_assert_uint_eq(config->crash_limit, 0);
 	ck_assert_int_eq(config->crash_period, 3600000);
 	ck_assert_int_eq(config->shutdown, 20000);
+	ck_assert_int_eq(config->drain_delay, 3000);
+	ck_assert_uint_eq(config->drain_batch, 50);
+	ck_assert_int_eq(config->drain_interval, 0);
+	ck_assert_int_eq(config->drain_limit, 20000);
+	ck_assert(!config->ready);
 	ck_assert_str_eq(config->static_directory, below("web/dist"));
 	ck_assert_str_eq(config->broadcast_token_file, below("etc/token"));
 	ck_assert(config->tree);
 	ck_assert_str_eq(config->endpoint.module, below("lib/demo.so:api"));
 	ck_assert_str_eq(config->endpoint.file, NAME);
-	ck_assert_int_eq(config->endpoint.line, 55);
+	ck_assert_int_eq(config->endpoint.line, 57);
 	ck_assert_int_eq(config->endpoint.handler_timeout, 3000);
 	ck_assert_str_eq(
 	    config_endpoint_option(&config->endpoint, "database"), "demo.db");
@@ -622,6 +634,12 @@ START_TEST(values_of_the_server)
 		    "bennu.conf:2: run_directory '': it is empty" },
 		{ IN_SERVER("\nshutdown = 5s") IN_CHANNEL("shutdown = 5s"),
 		    "bennu.conf:3: shutdown of the server must be longer than that of channel 'room:*', 5000 ms" },
+		{ IN_SERVER("shutdown = 9s\ndrain_limit = 8s"),
+		    "bennu.conf:3: drain_limit must not be shorter than shutdown, 9000 ms" },
+		{ IN_SERVER("drain_limit = 9999ms"),
+		    "bennu.conf:2: drain_limit must not be shorter than shutdown, 10000 ms" },
+		{ IN_SERVER("drain_batch = 0"),
+		    "bennu.conf:2: drain_batch '0': it must be 1 to 1000000 (1M)" },
 	};
 
 	ASSERT_ERRORS(wrong);
@@ -1045,9 +1063,11 @@ START_TEST(shutdown_outlives_channels)
 	enter();
 	config = load(IN_CHANNEL("shutdown = 30s"));
 	ck_assert_int_eq(config->shutdown, 35000);
+	ck_assert_int_eq(config->drain_limit, 55000);
 	config_free(config);
 	config = load(IN_CHANNEL("shutdown = 1s"));
 	ck_assert_int_eq(config->shutdown, 10000);
+	ck_assert_int_eq(config->drain_limit, 30000);
 	config_free(config);
 	config = load(IN_SERVER("shutdown = 2s") IN_CHANNEL("shutdown = 1s"));
 	ck_assert_int_eq(config->shutdown, 2000);
