@@ -180,7 +180,7 @@ settle(struct peer *peer)
 	unsigned origin;
 	bool settled = false;
 
-	if (peer->lane == NULL)
+	if (peer->fd == -1)
 		return true;
 	if (!lane_account(peer->fd, &account)) {
 		log_warn("connection #%" PRIu64 ": the account of its socket",

@@ -149,8 +149,7 @@ send_rest(struct peer *peer, const struct pieces *pieces, size_t written)
 static void
 leave_lane(struct peer *peer)
 {
-	mailbox_close_fd(peer->fd);
-	peer->fd = -1;
+	socket_close(peer);
 	peer->mount = NULL;
 }
 
@@ -216,9 +215,9 @@ deliver_flush_peer(struct peer *peer)
 
 	if (pieces == NULL)
 		return;
-	if (peer->lane == NULL)
+	if (peer->fd == -1)
 		pass_on(peer, pieces);
-	else if (peer->fd != -1)
+	else
 		switch (lane_take(peer->lane, peer->generation, pieces->n)) {
 		case LANE_TAKEN:
 			write_lane(peer, pieces);

@@ -384,12 +384,18 @@ lane_give(struct lane *lane, uint32_t generation, size_t bytes, bool error)
 }
 
 bool
+lane_is_owed(const struct lane *lane)
+{
+	return unpack(atomic_load(&lane->word)).state == LANE_OWED;
+}
+
+bool
 lane_interrupted(const struct lane *lane, uint64_t account, unsigned *origin,
     uint64_t *last, size_t *size, size_t *in)
 {
 	uint64_t of = atomic_load(&lane->origin);
 
-	if (unpack(atomic_load(&lane->word)).state != LANE_OWED)
+	if (!lane_is_owed(lane))
 		return false;
 	*last = atomic_load(&lane->last);
 	*size = atomic_load(&lane->size);

@@ -177,6 +177,8 @@ enum lane_given lane_give(
  */
 bool lane_interrupted(const struct lane *, uint64_t account, unsigned *origin,
     uint64_t *last, size_t *size, size_t *in);
+/* Whether there is such a write: without the socket. */
+bool lane_is_owed(const struct lane *);
 uint64_t lane_written(const struct lane *, unsigned origin);
 
 #endif /* LANE_H */

@@ -55,8 +55,7 @@ peer_free(struct peer *peer)
 	while ((sub = RB_ROOT(&peer->topics)) != NULL)
 		subscription_free(sub);
 	TAILQ_REMOVE(&pubsub->peers, peer, entry);
-	if (peer->fd != -1)
-		mailbox_close_fd(peer->fd);
+	socket_close(peer);
 	mailbox_free(peer->mailbox);
 	free(peer);
 }
@@ -171,12 +170,11 @@ on_serves(struct peer *peer, struct envelope *envelope)
 	peer->mount = &config->sockets[mount];
 	if (peer->generation == 0)
 		return true;
-	peer->fd = mailbox_take_fd(peer->mailbox);
-	if (peer->fd == -1 || peer->slot == NULL)
+	if (peer->slot == NULL)
 		return false;
 	peer->lane = shared_lane(
 	    shared, (uint32_t)(peer->slot - shared->slots));
-	return true;
+	return socket_take(peer);
 }
 
 /* It has said all that it wanted of a worker before us. */
@@ -186,7 +184,10 @@ on_ready(struct peer *peer, struct envelope *envelope)
 	if (peer->ready || !envelope_end(envelope))
 		return false;
 	deliver_all(peer->pubsub);
-	return catch_up(peer);
+	if (!catch_up(peer))
+		return false;
+	socket_spare(peer);
+	return true;
 }
 
 /* ---- subscriptions ---- */
@@ -452,7 +453,7 @@ on_envelope(struct mailbox *mailbox, struct envelope *envelope, void *arg)
 		return;
 	}
 	if (!dispatch(peer, envelope)) {
-		if (peer->unknown) {
+		if (peer->unknown || peer->later) {
 			peer_free(peer);
 			return;
 		}
@@ -571,6 +572,8 @@ pubsub_run(void *arg)
 	TAILQ_INIT(&pubsub.peers);
 	TAILQ_INIT(&pubsub.dirty);
 	TAILQ_INIT(&pubsub.full);
+	TAILQ_INIT(&pubsub.sockets);
+	pubsub.leaf.make_room = socket_make_room;
 	pubsub.leaf.arg = &pubsub;
 	snprintf(name, sizeof name, "pubsub %u", pubsub.start->number);
 	leaf_begin(&pubsub.leaf, name, PUBSUB_FD_MAILBOX);

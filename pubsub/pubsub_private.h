@@ -1,7 +1,8 @@
 /*
  * pubsub_private.h - what the files of the pubsub role share: pubsub.c (the
- * role, and what its peers ask), subscribers.c (who wants which topic),
- * deliver.c (from the journals to them), catchup.c (those who come again).
+ * role, and what its peers ask), sockets.c (their clients), subscribers.c (who
+ * wants which topic), deliver.c (from the journals to them), catchup.c (those
+ * who come again).
  */
 #ifndef PUBSUB_PRIVATE_H
 #define PUBSUB_PRIVATE_H
@@ -59,11 +60,12 @@ struct peer {
 	struct slot *slot;   /* NULL: none */
 	struct lane *lane;   /* NULL: its frames go by the mailbox */
 	uint32_t generation; /* of the lane */
-	int fd;              /* the client's socket, with a lane; else -1 */
+	int fd;              /* the client's socket, for its lane; or -1 */
 	enum frame_version version;
 	const struct config_socket *mount; /* NULL: no client */
 	bool said_hello;
 	bool unknown; /* the supervisor does not know it: not yet, or no more */
+	bool later;   /* there is no descriptor for it: it comes again */
 	bool ready;   /* it has said all that it wants */
 	bool missed;  /* it was let go before */
 	uint64_t received[PARTS][PUBSUB_MAX]; /* of HELLO */
@@ -74,6 +76,7 @@ struct peer {
 	TAILQ_ENTRY(peer) dirty; /* while it has pieces */
 	bool full;               /* more waits for it than may */
 	TAILQ_ENTRY(peer) of_full;
+	TAILQ_ENTRY(peer) of_sockets; /* while it has fd */
 };
 TAILQ_HEAD(peers, peer);
 
@@ -92,7 +95,9 @@ struct pubsub {
 	struct adapters *adapters;
 	struct tap *tap;
 	struct peers dirty;
-	struct peers full; /* to be let go */
+	struct peers full;    /* to be let go */
+	struct peers sockets; /* that we hold, the newest last */
+	bool said_short;      /* of descriptors */
 	struct pieces *spare;
 	uint64_t *let_go; /* connections: a ring, 0 is none */
 	size_t nlet_go;
@@ -128,6 +133,17 @@ void peer_free(struct peer *);
 void peer_let_go(struct peer *);
 /* Whether more waits for it than may; more: what is allowed beyond. */
 bool peer_is_full(const struct peer *, size_t more);
+
+/* ---- sockets.c ---- */
+
+/* The client's socket came with the envelope in hand. False: it did not. */
+bool socket_take(struct peer *);
+/* Its last registration is over: it does without when descriptors are short. */
+void socket_spare(struct peer *);
+/* Nobody writes to the client from here any more. */
+void socket_close(struct peer *);
+/* arg: struct pubsub. Closes one that can be done without. */
+bool socket_make_room(void *arg);
 
 /* ---- subscribers.c ---- */
 

@@ -89,6 +89,71 @@ test('a transport that stood still, backlog_policy drop: the log tells, it goes 
   assert.ok(events(client, 'news').length < sent);
 });
 
+// ---- descriptors of pubsub ----
+
+const FILES = 80;
+const few = { pubsub: 1, wrap: ['prlimit', `--nofile=${FILES}:${FILES}`] };
+
+const join = async (server) => (await server.connect()).join('test:a');
+
+// Everybody gets all of some broadcasts of the first one, once and in order.
+async function hearAll(all, round) {
+  const [sender] = all;
+  const told = Array.from({ length: 10 }, (_, i) => `round ${round}: ${i}`);
+  for (const what of told) await sender.ok('broadcast', { payload: { what } });
+  for (const { client } of all) {
+    await until(() => events(client, 'news').length >= told.length, 'all broadcasts');
+    assert.deepEqual(events(client, 'news').map((f) => f[4].what), told);
+    client.frames.length = 0;
+  }
+}
+
+test('more connections than lanes fit: all are served, also behind a kill of pubsub', async (t) => {
+  const server = await start(t, few);
+  const files = () => {
+    const [{ pid }] = server.workers('pubsub');
+    return fs.readdirSync(`/proc/${pid}/fd`).length;
+  };
+  const all = [await join(server)];
+  const each = 2; // its mailbox and its client
+  const spare = 16;
+  const first = files();
+  // Too many for two descriptors each, and not for one.
+  const n = Math.floor((FILES - spare - first) * 0.8);
+  assert.ok(n * each > FILES - first, `${first}`);
+  for (let i = 0; i < n; i++) all.push(await join(server));
+  await hearAll(all, 1);
+  assert.ok(files() <= FILES - spare);
+  const [{ pid }] = server.workers('pubsub');
+  process.kill(pid, 'SIGKILL');
+  await gone(pid);
+  await hearAll(all, 2);
+  // Those that had a lane may have to give it to others who come.
+  await Promise.all(all.splice(1, n / 2).map(({ client }) => client.close()));
+  for (let i = 0; i < n / 2; i++) all.push(await join(server));
+  await hearAll(all, 3);
+  assert.equal(server.count(/served without a lane/), 2, 'once for each worker');
+  assert.equal(server.count(/Too many open files|nonsense|bad .* envelope/), 0);
+});
+
+test('more connections than a worker can have: they wait, the log tells once, others go', async (t) => {
+  const server = await start(t, few);
+  const all = [];
+  const clients = await Promise.all(Array.from({ length: FILES }, () => server.connect()));
+  const joins = clients.map(async (client) => all.push(await client.join('test:a')));
+  await server.log(/accept: who connects waits until others are gone: Too many open files/);
+  await until(() => all.length > 0, 'the first');
+  await hearAll(all.slice(0, 1), 1);
+  // One after the other goes; with each there is room for another.
+  let left = 0;
+  while (left < FILES) {
+    await until(() => all.length > left, () => `${all.length} have joined, ${left} have left`);
+    await all[left++].client.close();
+  }
+  await Promise.all(joins);
+  assert.equal(server.count(/who connects waits/), 1);
+});
+
 // ---- channels that do not end ----
 
 test('join, hang, leave and join again: bounded, killed, and each leave is answered', async (t) => {

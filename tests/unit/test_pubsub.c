@@ -2,6 +2,7 @@
  * pubsub/client.c and the pubsub role together: a worker is forked as the
  * supervisor does it, its clients run here. Workers die and come back.
  */
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -1320,6 +1321,109 @@ START_TEST(a_socket_that_lingers)
 }
 END_TEST
 
+/* ---- no descriptors ---- */
+
+/* Whether the worker can open anything. */
+static void
+fill_table(bool full)
+{
+	struct rlimit limit;
+
+	ck_assert_int_eq(prlimit(worker, RLIMIT_NOFILE, NULL, &limit), 0);
+	limit.rlim_cur = full ? 3 : limit.rlim_max;
+	ck_assert_int_eq(prlimit(worker, RLIMIT_NOFILE, &limit, NULL), 0);
+}
+
+/* The worker has let c in, and has no descriptor for its client's socket. */
+static struct mailbox *
+serves_without_room(enum lane_state state, int fd)
+{
+	struct mailbox *mailbox = mailbox_new(raw_client(), NULL, NULL);
+	struct lane *lane = shared_lane(shared, c.slot);
+	struct envelope_writer hello = { 0 }, serves = { 0 };
+	uint64_t account;
+
+	ck_assert(lane_account(fd, &account));
+	ck_assert_uint_eq(lane_register(lane, true, account), 1);
+	atomic_store(&lane->word, UINT64_C(1) << 52 | (uint64_t)state);
+	envelope_put_u32(&hello, c.slot);
+	envelope_put_u64(&hello, 3);
+	envelope_put_u32(&hello, 0);
+	mailbox_send(mailbox, ENVELOPE_PS_HELLO, &hello);
+	ck_assert(mailbox_flush(mailbox));
+	raw_subscribe(mailbox_fd(mailbox), "other");
+	ck_assert_int_eq(raw_take(mailbox_fd(mailbox)), ENVELOPE_PS_SUBSCRIBED);
+
+	fill_table(true);
+	envelope_put_u32(&serves, 0);
+	envelope_put_u32(&serves, FRAME_V2);
+	envelope_put_u32(&serves, 1);
+	mailbox_send_fd(mailbox, ENVELOPE_PS_SERVES, &serves, dup(fd));
+	ck_assert(mailbox_flush(mailbox));
+	return mailbox;
+}
+
+/* It is served by its mailbox, and nothing of it goes by the lane. */
+START_TEST(a_socket_that_finds_no_room)
+{
+	struct envelope_writer request = { 0 };
+	struct mailbox *mailbox;
+	int fds[2], fd;
+	char byte;
+
+	set_up(BACKLOG_MAX);
+	tcp_pair(fds);
+	mailbox = serves_without_room(LANE_FAST, fds[0]);
+	fd = mailbox_fd(mailbox);
+	envelope_put_u32(&request, PART_CLIENT);
+	envelope_put_string(&request, "t");
+	envelope_put_u32(&request, 0);
+	raw_send(fd, ENVELOPE_PS_READY, NULL);
+	raw_send(fd, ENVELOPE_PS_SUBSCRIBE, &request);
+	ck_assert_int_eq(raw_take(fd), ENVELOPE_PS_SUBSCRIBED);
+	fill_table(false);
+	subscribe(&a, "t");
+	ASSERT_TOLD(&a, "+t;");
+	for (int i = 0; i < 3; i++) {
+		publish(&b, "t", "e");
+		ASSERT_TOLD(&a, "t e {} 1;");
+		ck_assert_int_eq(raw_take(fd), ENVELOPE_PS_FRAME);
+	}
+	ck_assert_int_eq(recv(fds[1], &byte, 1, MSG_DONTWAIT), -1);
+	ck_assert_int_eq(errno, EAGAIN);
+	mailbox_free(mailbox);
+	close(fds[0]);
+	close(fds[1]);
+	tear_down();
+}
+END_TEST
+
+/* The rest of a write is owed, which cannot be told without the socket: it is
+ * to come again. The client's connection stays. */
+START_TEST(an_owed_socket_that_finds_no_room)
+{
+	struct mailbox *mailbox;
+	int fds[2];
+	char byte;
+
+	set_up(BACKLOG_MAX);
+	tcp_pair(fds);
+	mailbox = serves_without_room(LANE_OWED, fds[0]);
+	ck_assert_uint_eq(raw_read_to_end(mailbox_fd(mailbox)), 0);
+	mailbox_free(mailbox);
+	fill_table(false);
+	ck_assert_int_eq(recv(fds[1], &byte, 1, MSG_DONTWAIT), -1);
+	ck_assert_int_eq(errno, EAGAIN);
+	/* The page says nothing that could be: so it was read. */
+	atomic_store(&shared_lane(shared, c.slot)->size, 1);
+	mailbox = raw_serves(c.slot, 3, 1, fds[0]);
+	ck_assert_int_eq(tools_read_all(fds[1], &byte, 1), 0);
+	mailbox_free(mailbox);
+	close(fds[1]);
+	tear_down();
+}
+END_TEST
+
 /* ---- connections that end ---- */
 
 /* Killed, and what it had published is read when its slot has gone to another
@@ -1451,5 +1555,6 @@ UNIT_MAIN("pubsub", to_others_but_not_to_oneself, in_order,
     an_overrun_client_is_let_go, all_who_are_overrun_are_let_go_at_once,
     who_was_let_go_hears_of_it, many_who_were_let_go,
     a_client_that_was_let_go_is_told, who_asks_and_never_reads_is_let_go,
-    a_page_that_lies, a_socket_that_lingers, a_slot_that_has_gone_to_another,
+    a_page_that_lies, a_socket_that_lingers, a_socket_that_finds_no_room,
+    an_owed_socket_that_finds_no_room, a_slot_that_has_gone_to_another,
     a_rest_for_nobody, a_socket_without_an_account, ends_with_its_supervisor)
