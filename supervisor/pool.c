@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "common/log.h"
 #include "common/reaper.h"
 #include "common/xmalloc.h"
 #include "pubsub/bus.h"
@@ -30,27 +31,53 @@ struct pool {
 	struct slots *slots;
 };
 
+/* Files that a worker may open for connections: the limit will be raised. */
+static unsigned long long
+files_for_connections(void)
+{
+	struct rlimit limit = { 0 };
+
+	getrlimit(RLIMIT_NOFILE, &limit);
+	return limit.rlim_max > OTHER_FILES ? limit.rlim_max - OTHER_FILES : 0;
+}
+
+static unsigned long long
+files_needed(const struct config *config)
+{
+	return FILES_EACH * (unsigned long long)config->max_connections;
+}
+
 /* As many as there are processors, or as connections need descriptors. */
 static unsigned
 reckon_workers(const struct config *config)
 {
-	struct rlimit limit = { 0 };
-	unsigned long long files, n = 1;
+	unsigned long long files = files_for_connections(), n = 1;
 	cpu_set_t cpus;
 
 	if (config->pubsub_workers > 0)
 		return config->pubsub_workers;
 	if (sched_getaffinity(0, sizeof cpus, &cpus) == 0)
 		n = (unsigned)CPU_COUNT(&cpus);
-	getrlimit(RLIMIT_NOFILE, &limit);
-	files = limit.rlim_cur > OTHER_FILES * 2 ? limit.rlim_cur - OTHER_FILES
-						 : OTHER_FILES;
-	if (n * files <
-	    FILES_EACH * (unsigned long long)config->max_connections)
-		n = (FILES_EACH * (unsigned long long)config->max_connections +
-			files - 1) /
-		    files;
+	if (files < OTHER_FILES)
+		files = OTHER_FILES;
+	if (n * files < files_needed(config))
+		n = (files_needed(config) + files - 1) / files;
 	return n > PUBSUB_MAX ? PUBSUB_MAX : (unsigned)n;
+}
+
+static void
+warn_of_few_files(const struct config *config, unsigned workers)
+{
+	unsigned long long files = workers * files_for_connections();
+
+	if (files >= files_needed(config))
+		return;
+	log_warnx("%u pubsub workers may open files for about %llu "
+		  "connections and max_connections is %u: beyond that they are "
+		  "served without a lane, which is slower, and from %llu on "
+		  "they wait; raise the limit of open files (RLIMIT_NOFILE) "
+		  "or server.pubsub_workers, or lower server.max_connections",
+	    workers, files / FILES_EACH, config->max_connections, files);
 }
 
 static size_t
@@ -71,6 +98,7 @@ pool_new(const struct config *config, const char *directory)
 	pool->config = config;
 	pool->directory = directory;
 	pool->nworkers = reckon_workers(config);
+	warn_of_few_files(config, pool->nworkers);
 	for (unsigned i = 0; i < pool->nworkers; i++)
 		pool->paths[i] = xasprintf(
 		    "%s/pubsub-%u.sock", directory, i + 1);

@@ -217,6 +217,30 @@ test('the supervisor holds as many descriptors with 200 connections as with none
   assert.equal(Object.keys(descriptors(server.pid)).length, before);
 });
 
+const limited = (soft, hard) => ['prlimit', `--nofile=${soft}:${hard}`];
+const reckons = { BENNU_SERVER_PUBSUB_WORKERS: '0' };
+
+test('too few files for max_connections: the log names what to change', async (t) => {
+  const few = { wrap: limited(200, 200), pubsub: 3 };
+  const server = await start(t, { ...few, server: { max_connections: 151 } });
+  await server.log(
+    /3 pubsub workers .* about 150 connections and max_connections is 151: .* from 300 on they wait; .*RLIMIT_NOFILE.*server\.pubsub_workers.*server\.max_connections/,
+  );
+  const enough = await start(t, { ...few, server: { max_connections: 150 } });
+  assert.equal(enough.count(/RLIMIT_NOFILE/), 0);
+});
+
+test('there are as many pubsub workers as max_connections needs', async (t) => {
+  const cores = Math.min(15, os.availableParallelism()); // 16 workers are the most
+  const needs = { server: { max_connections: 100 * cores + 1 }, env: reckons };
+  const many = await start(t, { ...needs, wrap: limited(300, 300), pubsub: cores + 1 });
+  await many.settles({});
+  // What it may raise its limit to is what counts.
+  const usual = await start(t, { ...needs, wrap: limited(300, 4096), pubsub: cores });
+  await usual.settles({});
+  for (const server of [many, usual]) assert.equal(server.count(/RLIMIT_NOFILE/), 0);
+});
+
 test('workers have the descriptors that they need, and no others', { skip: notRoot }, async (t) => {
   const pages = temporary();
   t.after(() => fs.rmSync(pages, { recursive: true }));
