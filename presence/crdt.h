@@ -8,7 +8,7 @@
  * removal) has a number, rising by one: its clock. The number of an add is the
  * entry's dot. What is known of a replica is therefore two numbers and no more:
  *
- *	its entries here are those with a dot up to "clock" that were
+ *	its entries here with a dot up to "clock" are those that were
  *	there, at its own place, when its clock was "seen" (>= clock)
  *
  * and a message is merged only when that stays true, with seen never falling:
@@ -46,7 +46,7 @@ struct crdt_entry {
 	struct text key;
 	struct text ref;
 	struct text prev; /* data NULL: none */
-	struct text meta; /* JSON of an object, without white space */
+	struct text meta; /* JSON of an object */
 	uint64_t owner;   /* connection, at its own node */
 	uint64_t channel; /* likewise */
 	uint64_t dot;     /* 1 and up, unique in its replica */
@@ -70,6 +70,11 @@ struct crdt_clock {
 /* node: 1 to CRDT_NODE_MAX bytes of UTF-8. It is empty, at clock 0. */
 struct crdt *crdt_new(const struct text *node, uint64_t epoch);
 void crdt_free(struct crdt *);
+/*
+ * Other limits than CRDT_HISTORY (at least 1) and CRDT_PART, before anything is
+ * removed.
+ */
+void crdt_limit(struct crdt *, size_t history, size_t part);
 
 /* ---- the own replica ---- */
 
