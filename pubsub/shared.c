@@ -130,6 +130,12 @@ shared_inherit(struct shared *shared, bool inherit)
 		journal_inherit(shared->journals[i], inherit);
 }
 
+void
+shared_inherit_slots(struct shared *shared, bool inherit)
+{
+	inherit_part(shared->slots, slots_size(shared), inherit);
+}
+
 struct lane *
 shared_lane(const struct shared *shared, uint32_t slot)
 {

@@ -60,6 +60,8 @@ struct shared *shared_new(
 void shared_free(struct shared *);
 /* Only who forks a pubsub worker lets that child have it. */
 void shared_inherit(struct shared *, bool inherit);
+/* Only who forks presence lets that child have the slots, and nothing else. */
+void shared_inherit_slots(struct shared *, bool inherit);
 /* Only who forks a transport lets that child have its lane. */
 void shared_inherit_lane(struct shared *, uint32_t slot, bool inherit);
 /* In a worker, its index: journals of others can only be read from now on. */

@@ -18,7 +18,7 @@
 #include "supervisor/pool.h"
 
 #define HANG        15000 /* ms without a beat: a hang is a crash */
-#define SPARE_SLOTS 64    /* of connections on their way out */
+#define SPARE_SLOTS 64    /* of connections on their way out, and of presence */
 #define OTHER_FILES 100   /* that a worker needs, beside its connections */
 #define FILES_EACH  2     /* of a connection, in its worker */
 
@@ -169,6 +169,18 @@ pool_worker_forks(struct pool *pool, unsigned number, bool forks)
 	shared_inherit(pool->shared, forks);
 	if (forks)
 		atomic_store(beat_of(pool, number), (uint64_t)monotonic_ms());
+}
+
+void
+pool_presence_forks(struct pool *pool, bool forks)
+{
+	shared_inherit_slots(pool->shared, forks);
+}
+
+const struct shared *
+pool_shared(const struct pool *pool)
+{
+	return pool->shared;
 }
 
 bool

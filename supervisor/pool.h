@@ -29,6 +29,9 @@ void pool_start(const struct pool *, unsigned number, struct pubsub_start *);
 
 /* Around the fork of a worker: it has what they share. */
 void pool_worker_forks(struct pool *, unsigned number, bool);
+/* Around the fork of presence: it has the slots. */
+void pool_presence_forks(struct pool *, bool);
+const struct shared *pool_shared(const struct pool *);
 /* Has it not beaten for too long? */
 bool pool_worker_hangs(const struct pool *, unsigned number);
 

@@ -3,6 +3,8 @@
  *
  *   supervisor
  *   +- pubsub 1 ...        permanent, one_for_one
+ *   +- presence            permanent
+ *   +- fetch               permanent, when a channel has a fetch
  *   +- connect 1 ...       permanent, when a socket has a connect
  *   +- service NAME ...    permanent, the application's
  *   +- transport #1 ...    temporary, one for each connection
@@ -27,6 +29,7 @@
 #include <unistd.h>
 
 #include "channel/connector.h"
+#include "channel/fetcher.h"
 #include "channel/service.h"
 #include "common/exit.h"
 #include "common/log.h"
@@ -38,6 +41,7 @@
 #include "common/stats.h"
 #include "common/supervise.h"
 #include "common/xmalloc.h"
+#include "presence/presence.h"
 #include "pubsub/pubsub.h"
 #include "pubsub/slots.h"
 #include "supervisor/connections.h"
@@ -55,6 +59,9 @@
 
 #define PERMANENT_INTENSITY 10 /* restarts of one of ours in ... */
 #define PERMANENT_PERIOD    10 /* s; then it pauses longer each time */
+#define OTHER_WORKERS       2  /* presence, fetch */
+/* Its number among connections: no other one has it. */
+#define PRESENCE_CONNECTION (UINT64_C(1) << 62)
 #define SYSTEMD_FDS_MAX     16
 #define REQUESTS_PER_TURN   16
 #define ORPHANS_LIMIT       2000 /* ms that the last ones have to end */
@@ -70,6 +77,8 @@ struct worker {
 	struct process_spec spec;
 	union {
 		struct pubsub_start pubsub;
+		struct presence_start presence;
+		struct fetcher_start fetcher;
 		struct connector_start connector;
 		struct service_start service;
 	} start;
@@ -99,6 +108,8 @@ struct server {
 	struct event *hang_event;
 	char *connect_path; /* NULL: no socket has a connect */
 	char *presence_path;
+	char *fetch_path; /* NULL: no channel has a fetch */
+	int presence_log[PRESENCE_LOG_FILES];
 	struct worker *workers;
 	unsigned nworkers;
 	struct supervisor *permanent;
@@ -177,6 +188,12 @@ is_pubsub(const struct worker *worker)
 }
 
 static bool
+is_presence(const struct worker *worker)
+{
+	return worker->kill == REQUEST_KILL_PRESENCE;
+}
+
+static bool
 is_service(const struct worker *worker)
 {
 	return worker->kill == REQUEST_KILL_SERVICE;
@@ -211,6 +228,18 @@ service_is(struct worker *worker, pid_t pid)
 	pubsub->slot = SLOT_NONE;
 }
 
+/* What goes on beyond the death of a worker, which others must not have. */
+static void
+worker_inherits(const struct worker *worker, bool inherits)
+{
+	const struct server *server = worker->server;
+
+	if (is_pubsub(worker))
+		pool_worker_forks(server->pool, worker->number, inherits);
+	if (is_presence(worker))
+		pool_presence_forks(server->pool, inherits);
+}
+
 static pid_t
 worker_fork(struct child *child, void *arg)
 {
@@ -225,19 +254,24 @@ worker_fork(struct child *child, void *arg)
 	spec.nfds = 2;
 	stats_inherit(server->stats, false);
 	ready_inherit(server->ready, false);
-	if (is_pubsub(worker))
-		pool_worker_forks(server->pool, worker->number, true);
+	if (is_presence(worker)) {
+		for (int i = 0; i < PRESENCE_LOG_FILES; i++)
+			spec.fds[spec.nfds++] = server->presence_log[i];
+	}
+	worker_inherits(worker, true);
 	if (is_service(worker))
 		service_identify(worker);
 	pid = mailbox_fork(&spec, 1, &fd);
-	if (is_pubsub(worker))
-		pool_worker_forks(server->pool, worker->number, false);
+	worker_inherits(worker, false);
 	stats_inherit(server->stats, true);
 	ready_inherit(server->ready, true);
 	if (is_service(worker))
 		service_is(worker, pid);
 	if (pid == -1)
 		return -1;
+	if (is_presence(worker))
+		pool_slot_is(
+		    server->pool, worker->start.presence.pubsub.slot, pid);
 	worker->mailbox = mailbox_new(fd, on_worker_envelope, child);
 	mailbox_attach(worker->mailbox, worker->server->base);
 	return pid;
@@ -373,6 +407,60 @@ add_connectors(struct server *server, unsigned n)
 	}
 }
 
+/*
+ * To pubsub it is always the same client, whichever process it is: so nothing
+ * that it publishes comes twice.
+ */
+static void
+add_presence(struct server *server)
+{
+	struct worker *worker;
+	const uint64_t connection = PRESENCE_CONNECTION;
+
+	if (presence_log_files(server->presence_log) == -1)
+		fatal("presence's log");
+	server->presence_path = xasprintf(
+	    "%s/presence.sock", server->run_directory);
+	worker = add_worker(server, "presence", 1,
+	    listen_for_workers(server, server->presence_path));
+	snprintf(worker->id, sizeof worker->id, "presence");
+	worker->kill = REQUEST_KILL_PRESENCE;
+	worker->intensity = PERMANENT_INTENSITY;
+	worker->spec.run = presence_run;
+	worker->start.presence = (struct presence_start){
+		.config = server->config,
+		.pubsub = {
+			.path = pool_path_for(server->pool, connection),
+			.connection = connection,
+			.slot = pool_slot(server->pool, connection),
+		},
+		.shared = pool_shared(server->pool),
+		.fetch_path = server->fetch_path,
+	};
+}
+
+/* Its restarts have no limit: what crashes is one callback of the application.
+ */
+static void
+add_fetcher(struct server *server)
+{
+	struct worker *worker;
+
+	if (!fetch_is_needed(server->config))
+		return;
+	server->fetch_path = xasprintf("%s/fetch.sock", server->run_directory);
+	worker = add_worker(
+	    server, "fetch", 1, listen_for_workers(server, server->fetch_path));
+	snprintf(worker->id, sizeof worker->id, "fetch");
+	worker->kill = REQUEST_KILL_FETCH;
+	worker->intensity = 0;
+	worker->spec.run = fetcher_run;
+	worker->spec.dumpable = true;
+	worker->start.fetcher = (struct fetcher_start){
+		.config = server->config,
+	};
+}
+
 /* Last, so that they end first: what they say then is heard. */
 static void
 add_services(struct server *server)
@@ -407,11 +495,13 @@ open_workers(struct server *server)
 	server->pool = pool_new(server->config, server->run_directory);
 	if (server->pool == NULL)
 		fatal("memory that pubsub workers share");
-	server->workers = xcalloc(
-	    pool_workers(server->pool) + n + server->config->nservices,
+	server->workers = xcalloc(pool_workers(server->pool) + OTHER_WORKERS +
+		n + server->config->nservices,
 	    sizeof *server->workers);
 	for (unsigned i = 1; i <= pool_workers(server->pool); i++)
 		add_pubsub(server, i);
+	add_fetcher(server);
+	add_presence(server);
 	add_connectors(server, n);
 	add_services(server);
 }
@@ -1173,6 +1263,8 @@ remove_run_directory(const struct server *server)
 {
 	const char *const files[] = {
 		server->connect_path,
+		server->fetch_path,
+		server->presence_path,
 		server->token_path,
 	};
 

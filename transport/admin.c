@@ -132,6 +132,20 @@ parse_service(const struct config *config, const char *id,
 	return request->number != 0;
 }
 
+/* "presence", "fetch": there is one of each. */
+static bool
+parse_single(const char *id, struct transport_request *request)
+{
+	request->number = 1;
+	if (strcmp(id, "presence") == 0)
+		request->kind = REQUEST_KILL_PRESENCE;
+	else if (strcmp(id, "fetch") == 0)
+		request->kind = REQUEST_KILL_FETCH;
+	else
+		request->number = 0;
+	return request->number != 0;
+}
+
 /* "channel/17/3", "endpoint/17", "transport/17", "pubsub/1", "connect/1". */
 static bool
 parse_id(const struct config *config, const char *id,
@@ -173,7 +187,7 @@ parse_id(const struct config *config, const char *id,
 		request->kind = REQUEST_KILL_CONNECT;
 		return true;
 	}
-	return parse_service(config, id, request);
+	return parse_single(id, request) || parse_service(config, id, request);
 }
 
 static void
@@ -186,7 +200,7 @@ kill_by_id(struct transport *t, const struct http_request *req,
 	if (!parse_id(t->start->config, id, &request)) {
 		respond_error(req, out, 400, NULL,
 		    "an id is channel/N/M, endpoint/N, transport/N, "
-		    "pubsub/N, connect/N or service/NAME");
+		    "pubsub/N, connect/N, presence, fetch or service/NAME");
 		return;
 	}
 	if (!tree_has(t->start->supervisor, id)) {

@@ -76,6 +76,8 @@ enum request_kind {
 	REQUEST_KILL_TRANSPORT,   /* connection */
 	REQUEST_KILL_PUBSUB,      /* number */
 	REQUEST_KILL_CONNECT,     /* number */
+	REQUEST_KILL_PRESENCE,    /* number: 1 */
+	REQUEST_KILL_FETCH,       /* number: 1 */
 	REQUEST_KILL_SERVICE,     /* number: its place in bennu.conf, from 1 */
 	REQUEST_INSPECT, /* number: of a socket, passed on to connection */
 };

@@ -1,0 +1,219 @@
+/*
+ * fetch.c - see fetch.h.
+ */
+#include <sys/queue.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <assert.h>
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/json.h"
+#include "common/log.h"
+#include "common/mailbox.h"
+#include "common/xmalloc.h"
+#include "presence/fetch.h"
+
+#define LIMIT 5  /* s until a question is given up */
+#define AGAIN 20 /* ms until the process is connected to again */
+
+struct question {
+	uint64_t number;
+	struct text topic, joins, leaves;
+	STAILQ_ENTRY(question) entry;
+};
+
+struct fetch {
+	struct event_base *base;
+	const char *path;
+	fetch_cb callback;
+	void *arg;
+	struct mailbox *mailbox; /* NULL: not connected */
+	struct event timer;      /* LIMIT of the question that was sent, or
+				    AGAIN */
+	/* The first one has been sent, while we are connected. */
+	STAILQ_HEAD(, question) questions;
+	size_t pending;
+};
+
+static void ask_first(struct fetch *);
+
+static struct text
+copy(const struct text *text)
+{
+	char *data = xmalloc(text->size + 1);
+
+	memcpy(data, text->data, text->size);
+	data[text->size] = '\0';
+	return (struct text){ data, text->size };
+}
+
+/* What came of the first one. */
+static void
+finish(struct fetch *fetch, const struct text *joins, const struct text *leaves)
+{
+	struct question *question = STAILQ_FIRST(&fetch->questions);
+
+	STAILQ_REMOVE_HEAD(&fetch->questions, entry);
+	fetch->pending--;
+	event_del(&fetch->timer);
+	fetch->callback(question->number, &question->topic,
+	    joins == NULL ? &question->joins : joins,
+	    leaves == NULL ? &question->leaves : leaves, fetch->arg);
+	free(question->topic.data);
+	free(question->joins.data);
+	free(question->leaves.data);
+	free(question);
+}
+
+static void
+wait_for(struct fetch *fetch, int seconds, int ms)
+{
+	struct timeval tv = { .tv_sec = seconds, .tv_usec = ms * 1000 };
+
+	event_add(&fetch->timer, &tv);
+}
+
+/* The question that was asked may be what killed it. */
+static void
+give_up(struct fetch *fetch, const char *why)
+{
+	struct question *question = STAILQ_FIRST(&fetch->questions);
+
+	mailbox_free(fetch->mailbox);
+	fetch->mailbox = NULL;
+	if (question == NULL)
+		return;
+	log_warnx("fetch for a diff of %s: %s; it goes without additions",
+	    question->topic.data, why);
+	finish(fetch, NULL, NULL);
+	if (fetch->pending > 0)
+		wait_for(fetch, 0, AGAIN);
+}
+
+static bool
+take_answer(struct fetch *fetch, struct envelope *envelope)
+{
+	struct question *question = STAILQ_FIRST(&fetch->questions);
+	uint64_t number = envelope_get_u64(envelope);
+	struct text joins = envelope_get_text(envelope);
+	struct text leaves = envelope_get_text(envelope);
+
+	if (envelope->type != ENVELOPE_FETCHED || !envelope_end(envelope) ||
+	    question == NULL || question->number != number ||
+	    json_scan_text(joins.data, joins.size).kind != JSON_OBJECT ||
+	    json_scan_text(leaves.data, leaves.size).kind != JSON_OBJECT)
+		return false;
+	finish(fetch, &joins, &leaves);
+	return true;
+}
+
+static void
+on_envelope(struct mailbox *mailbox, struct envelope *envelope, void *arg)
+{
+	struct fetch *fetch = arg;
+
+	(void)mailbox;
+	if (envelope == NULL)
+		give_up(fetch, "the process ended");
+	else if (take_answer(fetch, envelope))
+		ask_first(fetch);
+	else
+		give_up(fetch, "it answered nonsense");
+}
+
+static void
+fetch_connect(struct fetch *fetch)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd;
+
+	assert(strlen(fetch->path) < sizeof address.sun_path);
+	memcpy(address.sun_path, fetch->path, strlen(fetch->path));
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd == -1 ||
+	    connect(fd, (struct sockaddr *)&address, sizeof address) == -1) {
+		log_warn("%s; next try in %d ms", fetch->path, AGAIN);
+		if (fd != -1)
+			close(fd);
+		return;
+	}
+	fetch->mailbox = mailbox_new(fd, on_envelope, fetch);
+	mailbox_attach(fetch->mailbox, fetch->base);
+}
+
+static void
+ask_first(struct fetch *fetch)
+{
+	struct question *question = STAILQ_FIRST(&fetch->questions);
+	struct envelope_writer writer = { 0 };
+
+	if (question == NULL)
+		return;
+	if (fetch->mailbox == NULL)
+		fetch_connect(fetch);
+	if (fetch->mailbox == NULL) {
+		wait_for(fetch, 0, AGAIN);
+		return;
+	}
+	envelope_put_u64(&writer, question->number);
+	envelope_put_data(&writer, question->topic.data, question->topic.size);
+	envelope_put_data(&writer, question->joins.data, question->joins.size);
+	envelope_put_data(
+	    &writer, question->leaves.data, question->leaves.size);
+	mailbox_send(fetch->mailbox, ENVELOPE_FETCH, &writer);
+	wait_for(fetch, LIMIT, 0);
+}
+
+static void
+on_timer(int fd, short what, void *arg)
+{
+	struct fetch *fetch = arg;
+
+	(void)fd;
+	(void)what;
+	if (fetch->mailbox != NULL)
+		give_up(fetch, "no answer in 5 s");
+	else
+		ask_first(fetch);
+}
+
+struct fetch *
+fetch_new(
+    struct event_base *base, const char *path, fetch_cb callback, void *arg)
+{
+	struct fetch *fetch = xcalloc(1, sizeof *fetch);
+
+	fetch->base = base;
+	fetch->path = path;
+	fetch->callback = callback;
+	fetch->arg = arg;
+	STAILQ_INIT(&fetch->questions);
+	event_assign(&fetch->timer, base, -1, 0, on_timer, fetch);
+	return fetch;
+}
+
+void
+fetch_ask(struct fetch *fetch, uint64_t number, const struct text *topic,
+    const struct text *joins, const struct text *leaves)
+{
+	struct question *question = xcalloc(1, sizeof *question);
+
+	question->number = number;
+	question->topic = copy(topic);
+	question->joins = copy(joins);
+	question->leaves = copy(leaves);
+	STAILQ_INSERT_TAIL(&fetch->questions, question, entry);
+	if (fetch->pending++ == 0)
+		wait_for(fetch, 0, 0); /* never answers from inside */
+}
+
+size_t
+fetch_pending(const struct fetch *fetch)
+{
+	return fetch->pending;
+}
