@@ -31,3 +31,25 @@ websocket_head(uint8_t head[WEBSOCKET_HEAD_MAX], enum websocket_opcode opcode,
 	memcpy(head + 2, &length64, sizeof length64);
 	return 2 + sizeof length64;
 }
+
+size_t
+websocket_head_read(const char *frame, size_t size,
+    enum websocket_opcode *opcode, size_t *payload)
+{
+	const uint8_t *head = (const uint8_t *)frame;
+	size_t n = 2, long_size = 0;
+
+	if (size >= 2)
+		long_size = head[1] == LENGTH_16 ? 2
+		    : head[1] == LENGTH_64       ? 8
+						 : 0;
+	if (size < n + long_size || (head[0] & 0xf0) != FIN ||
+	    head[1] > LENGTH_64)
+		return 0;
+	*opcode = (enum websocket_opcode)(head[0] & 0x0f);
+	*payload = long_size == 0 ? head[1] : 0;
+	for (size_t i = 0; i < long_size; i++)
+		*payload = *payload << 8 | head[n + i];
+	n += long_size;
+	return *payload <= size - n ? n : 0;
+}

@@ -22,4 +22,11 @@ enum websocket_opcode {
 size_t websocket_head(
     uint8_t head[WEBSOCKET_HEAD_MAX], enum websocket_opcode, size_t payload);
 
+/*
+ * Of a frame that websocket_head has begun: the size of its head, or 0 when it
+ * is none, or not whole.
+ */
+size_t websocket_head_read(
+    const char *frame, size_t size, enum websocket_opcode *, size_t *payload);
+
 #endif /* WEBSOCKET_HEAD_H */

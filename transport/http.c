@@ -23,6 +23,7 @@
 struct http_connection {
 	struct http_limits limits;
 	http_request_cb callback;
+	http_body_cb body_limit; /* or NULL */
 	void *arg;
 
 	http_parser parser;
@@ -32,6 +33,8 @@ struct http_connection {
 	size_t nheaders;
 	char *target;
 	size_t target_size;
+	size_t body_max;     /* of this request */
+	int body_status;     /* of one whose body is larger */
 	uint64_t chunk_left; /* bytes of its data */
 	size_t trailer_size; /* bytes, so far */
 	int status;          /* the answer to a bad request; 0: none */
@@ -184,6 +187,23 @@ has_body(const http_parser *parser)
 		parser->content_length != ULLONG_MAX);
 }
 
+/* The path ends where it is cut later. */
+static void
+limit_body(struct http_connection *http)
+{
+	size_t size = strcspn(http->target, "?");
+	char end = http->target[size];
+
+	http->body_max = http->limits.body_max;
+	http->body_status = 413;
+	if (http->body_limit == NULL)
+		return;
+	http->target[size] = '\0';
+	http->body_limit(
+	    http->target, &http->body_max, &http->body_status, http->arg);
+	http->target[size] = end;
+}
+
 static int
 judge_body(struct http_connection *http, const struct http_request *request)
 {
@@ -192,9 +212,10 @@ judge_body(struct http_connection *http, const struct http_request *request)
 
 	if (!has_body(parser))
 		return 0;
+	limit_body(http);
 	if ((parser->flags & F_CHUNKED) == 0 &&
-	    parser->content_length > http->limits.body_max)
-		return 413;
+	    parser->content_length > http->body_max)
+		return http->body_status;
 	if (expect == NULL || request->minor == 0)
 		return 0;
 	if (strcasecmp(expect, "100-continue") != 0)
@@ -246,7 +267,7 @@ on_body(http_parser *parser, const char *at, size_t size)
 {
 	struct http_connection *http = parser->data;
 
-	assert(size <= http->limits.body_max - http->body.size);
+	assert(size <= http->body_max - http->body.size);
 	json_append(&http->body, at, size);
 	return 0;
 }
@@ -257,8 +278,8 @@ on_chunk_header(http_parser *parser)
 	struct http_connection *http = parser->data;
 
 	http->chunk_left = parser->content_length;
-	if (http->chunk_left > http->limits.body_max - http->body.size) {
-		http->status = 413;
+	if (http->chunk_left > http->body_max - http->body.size) {
+		http->status = http->body_status;
 		return -1;
 	}
 	if (http->chunk_left == 0) {
@@ -320,6 +341,12 @@ http_new(const struct http_limits *limits, http_request_cb callback, void *arg)
 		http_parser_set_max_header_size(INT32_MAX);
 	request_reset(http);
 	return http;
+}
+
+void
+http_set_body_limit(struct http_connection *http, http_body_cb body_limit)
+{
+	http->body_limit = body_limit;
 }
 
 void

@@ -53,6 +53,14 @@ typedef void (*http_request_cb)(
 
 struct http_connection *http_new(
     const struct http_limits *, http_request_cb, void *);
+/*
+ * Some paths have a body_max of their own, and another status than 413 for
+ * more. Asked when a head is complete; *max and *status are those that are due
+ * otherwise.
+ */
+typedef void (*http_body_cb)(
+    const char *path, size_t *max, int *status, void *arg);
+void http_set_body_limit(struct http_connection *, http_body_cb);
 void http_free(struct http_connection *);
 
 /*
