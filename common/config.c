@@ -77,6 +77,8 @@ static void
 set_socket_defaults(struct config_socket *socket)
 {
 	socket->websocket = true;
+	socket->longpoll_window = 10 * SECOND;
+	socket->pubsub_timeout = 2 * SECOND;
 	socket->idle_timeout = 60 * SECOND;
 	socket->join_timeout = 5 * SECOND;
 	socket->connect_timeout = 5 * SECOND;
@@ -758,6 +760,7 @@ config_free(struct config *config)
 	free(config->endpoint.file);
 	free(config->static_directory);
 	free(config->broadcast_token_file);
+	free(config->secret_file);
 	free(config);
 }
 

@@ -67,6 +67,10 @@ struct config_socket {
 	unsigned connect_info;     /* enum connect_info, added */
 	long long connect_timeout; /* ms that a connect callback may take */
 	bool websocket;            /* "transports" */
+	bool longpoll;             /* likewise */
+	long long longpoll_window; /* ms that a poll waits for a message */
+	long long pubsub_timeout;  /* ms that a poll's session may take to say
+				      that it is there */
 	long long idle_timeout;    /* ms */
 	long long
 	    unjoined_timeout; /* ms until something is joined; 0 = unlimited */
@@ -156,6 +160,7 @@ struct config {
 	bool ready;                 /* the route that load balancers ask */
 	bool tree;                  /* the routes that show and kill workers */
 	char *broadcast_token_file; /* or NULL: no route to broadcast */
+	char *secret_file;          /* or NULL: a random one */
 
 	/* log */
 	int log_level; /* enum log_level */

@@ -505,18 +505,13 @@ set_transports(const struct config_setting *s)
 {
 	struct config_socket *socket = s->object;
 
-	if (check_list(s, "name \"websocket\"") == -1)
+	if (check_list(s, "name \"websocket\", \"longpoll\" or both") == -1)
 		return -1;
-	for (size_t i = 0; i < s->n; i++) {
-		if (strcmp(s->values[i], "longpoll") == 0) {
-			config_fail(s->loader, s->where[i],
-			    "transports: longpoll is not available yet; use {\"websocket\"}");
-			return -1;
-		}
+	for (size_t i = 0; i < s->n; i++)
 		if (find_choice(s, i) == NULL)
 			return -1;
-	}
-	socket->websocket = true;
+	socket->websocket = config_list_has(s->values, s->n, "websocket");
+	socket->longpoll = config_list_has(s->values, s->n, "longpoll");
 	return 0;
 }
 
@@ -553,6 +548,7 @@ static const struct config_choice infos[] = {
 
 static const struct config_choice transports[] = {
 	{ "websocket", 0 },
+	{ "longpoll", 0 },
 	{ NULL, 0 },
 };
 
@@ -615,6 +611,8 @@ static const struct config_key socket_keys[] = {
 	{ SOCKET(connect_info), .set = set_connect_info, .list = true,
 	    .choices = infos },
 	{ SOCKET(connect_timeout), .set = set_time, .min = 1, .max = DAY },
+	{ SOCKET(longpoll_window), .set = set_time, .min = 10, .max = DAY },
+	{ SOCKET(pubsub_timeout), .set = set_time, .min = 10, .max = DAY },
 	{ SOCKET(idle_timeout), .set = set_time, .min = 1, .max = DAY },
 	{ SOCKET(unjoined_timeout), .set = set_time, .min = 1, .max = DAY,
 	    .zero = true },

@@ -122,6 +122,19 @@ enum envelope_type {
 	ENVELOPE_PR_UNTRACK,     /* u64 channel, topic, key */
 	ENVELOPE_PR_DROP,        /* u64 channel: all that it tracked */
 	ENVELOPE_PR_COMPLETE,    /* behind HELLO and TRACKs of what there was
+	/* transport of a request -> transport of a long-poll session: one of
+	   them */
+	ENVELOPE_SESSION_OPEN = 284, /* u32 mount, u32 version, params, id or
+					none, assigns */
+	ENVELOPE_SESSION_POLL,
+	ENVELOPE_SESSION_POST, /* at most LONGPOLL_LINES_MAX times u32 opcode,
+				  data */
+
+	/* and back */
+	ENVELOPE_SESSION_HERE,   /* at once: it lives */
+	ENVELOPE_SESSION_ANSWER, /* u32 status, messages: JSON strings, with
+				    commas between */
+
 				    before: there is no more */
 	ENVELOPE_PR_LIST,        /* topic, key or none; perhaps with a socket
 				    for the answer */

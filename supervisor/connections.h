@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "supervisor/limits.h"
+#include "transport/session.h"
 
 struct server;
 
@@ -20,6 +21,10 @@ struct connection {
 	uint32_t slot; /* pubsub/slots.h */
 	int fd;        /* until its transport is forked, then -1 */
 	char peer[64];
+	/* Of a long-poll session: its socket in the run directory; else "". */
+	char session[SESSION_NAME_SIZE];
+	long long asked_second; /* so many sessions were asked for in it */
+	unsigned asked;
 	struct child *child;
 	struct connection *next_free;
 };

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -14,9 +15,10 @@
 
 #include "common/xmalloc.h"
 #include "supervisor/rundir.h"
+#include "transport/session.h"
 
 /* Room for the longest name that is made below the directory. */
-#define NAME_ROOM (sizeof "/pubsub-99999.sock")
+#define NAME_ROOM (1 + SESSION_NAME_SIZE)
 #define TRIES     100 /* each one needs another server that ends just then */
 
 char *
@@ -141,6 +143,19 @@ rundir_remove(const char *path, bool made)
 	/* From here on it may be another server's, and then not be empty. */
 	if (made)
 		rmdir(path);
+}
+
+void
+rundir_clean(const char *path, const char *prefix)
+{
+	DIR *directory = opendir(path);
+	const struct dirent *entry;
+
+	while (directory != NULL && (entry = readdir(directory)) != NULL)
+		if (strncmp(entry->d_name, prefix, strlen(prefix)) == 0)
+			unlinkat(dirfd(directory), entry->d_name, 0);
+	if (directory != NULL)
+		closedir(directory);
 }
 
 int

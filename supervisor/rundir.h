@@ -29,6 +29,9 @@ char *rundir_make(
  */
 void rundir_remove(const char *path, bool made);
 
+/* Removes the files whose names begin so: of processes that were killed. */
+void rundir_clean(const char *path, const char *prefix);
+
 /* A listening stream socket, 0600, in the directory; -1, errno. */
 int rundir_listen(const char *path, uid_t, gid_t);
 

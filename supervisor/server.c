@@ -50,10 +50,12 @@
 #include "supervisor/limits.h"
 #include "supervisor/listener.h"
 #include "supervisor/pool.h"
+#include "supervisor/request.h"
 #include "supervisor/rundir.h"
 #include "supervisor/server.h"
 #include "supervisor/systemd.h"
 #include "supervisor/text.h"
+#include "transport/session.h"
 #include "transport/transport.h"
 #include "transport/tree.h"
 
@@ -64,6 +66,7 @@
 #define PRESENCE_CONNECTION (UINT64_C(1) << 62)
 #define SYSTEMD_FDS_MAX     16
 #define REQUESTS_PER_TURN   16
+#define SESSIONS_RATE       100 /* in a second, of one connection */
 #define ORPHANS_LIMIT       2000 /* ms that the last ones have to end */
 #define FORK_PAUSE          250  /* ms without accepting when fork fails */
 
@@ -508,13 +511,45 @@ open_workers(struct server *server)
 
 /* ---- transports ---- */
 
+/* A session has no client's socket, so no lane; nor does it want anything of
+ * us or of a directory. */
+static void
+set_descriptors(
+    const struct connection *connection, struct process_spec *spec)
+{
+	const struct server *server = connection->server;
+	bool session = connection->session[0] != '\0';
+
+	spec->nfds = TRANSPORT_NFDS;
+	spec->fds[TRANSPORT_FD_CLIENT - PROCESS_FD] = connection->fd;
+	spec->fds[TRANSPORT_FD_REQUESTS - PROCESS_FD] = session
+	    ? -1
+	    : server->requests[1];
+	spec->fds[TRANSPORT_FD_STATIC - PROCESS_FD] = session
+	    ? -1
+	    : server->static_fd;
+}
+
+/* NULL: it is no session. */
+static const char *
+session_path(const struct connection *connection, char *path, size_t size)
+{
+	if (connection->session[0] == '\0')
+		return NULL;
+	snprintf(path, size, "%s/%s", connection->server->run_directory,
+	    connection->session);
+	return path;
+}
+
 /* The kernel's copy of the stack is all that the child gets of a connection. */
 static pid_t
 transport_fork(struct child *child, void *arg)
 {
 	struct connection *connection = arg;
 	struct server *server = connection->server;
-	char peer[sizeof connection->peer];
+	char peer[sizeof connection->peer], path[SESSION_PATH_SIZE];
+	const char *session = session_path(connection, path, sizeof path);
+	uint32_t lane = session == NULL ? connection->slot : SLOT_NONE;
 	struct transport_start start = {
 		.config = server->config,
 		.connection = connection->number,
@@ -523,31 +558,30 @@ transport_fork(struct child *child, void *arg)
 		.pubsub_paths = pool_paths(server->pool),
 		.npubsub = pool_workers(server->pool),
 		.slot = connection->slot,
-		.lane = pool_lane(server->pool, connection->slot),
+		.lane = pool_lane(server->pool, lane),
 		.connect_path = server->connect_path,
 		.presence_path = server->presence_path,
 		.secrets = server->secrets,
 		.stats = server->stats,
 		.ready = server->ready,
+		.run_directory = server->run_directory,
+		.session_path = session,
 		.supervisor = getpid(),
 	};
 	struct process_spec spec = {
 		.name = "transport",
 		.run = transport_run,
 		.arg = &start,
-		.nfds = TRANSPORT_NFDS,
 		.leads_group = true,
 	};
 	pid_t pid;
 
 	memcpy(peer, connection->peer, sizeof peer);
-	spec.fds[TRANSPORT_FD_CLIENT - PROCESS_FD] = connection->fd;
-	spec.fds[TRANSPORT_FD_REQUESTS - PROCESS_FD] = server->requests[1];
-	spec.fds[TRANSPORT_FD_STATIC - PROCESS_FD] = server->static_fd;
+	set_descriptors(connection, &spec);
 	connection->child = child;
-	pool_transport_forks(server->pool, connection->slot, true);
+	pool_transport_forks(server->pool, lane, true);
 	pid = process_fork(&spec);
-	pool_transport_forks(server->pool, connection->slot, false);
+	pool_transport_forks(server->pool, lane, false);
 	if (pid == -1)
 		return -1;
 	pool_slot_is(server->pool, connection->slot, pid);
@@ -569,6 +603,11 @@ describe_transport(struct child *child, char *buf, size_t size, void *arg)
 static void
 forget_connection(struct server *server, struct connection *connection)
 {
+	char path[SESSION_PATH_SIZE];
+
+	/* One that was killed has left it. */
+	if (session_path(connection, path, sizeof path) != NULL)
+		unlink(path);
 	limits_release(server->limits, &connection->key);
 	pool_slot_free(server->pool, connection->slot);
 	connections_remove(server->connections, connection);
@@ -610,52 +649,105 @@ refuse(int fd)
 	close(fd);
 }
 
-static void
-on_accept(int fd, const struct sockaddr *address, socklen_t size,
-    const char *peer, void *arg)
+/* It counts, from here on. NULL: it is one too many. */
+static struct connection *
+admit(struct server *server, const struct limits_key *key, const char *peer,
+    int fd)
+{
+	struct connection *connection;
+
+	if (limits_admit(server->limits, key, monotonic_ms()) != LIMITS_OK) {
+		stats_own(server->stats, STATS_REFUSED);
+		return NULL;
+	}
+	connection = connections_add(server->connections);
+	if (connection == NULL) {
+		limits_release(server->limits, key);
+		return NULL;
+	}
+	connection->server = server;
+	connection->slot = pool_slot(server->pool, connection->number);
+	connection->key = *key;
+	connection->fd = fd;
+	snprintf(connection->peer, sizeof connection->peer, "%s", peer);
+	return connection;
+}
+
+/* The descriptor stays with the caller. */
+static bool
+start_transport(struct server *server, struct connection *connection)
 {
 	static const struct child_spec transport = {
 		.id = "transport",
 		.start = transport_fork,
 		.restart = RESTART_TEMPORARY,
 	};
-	struct server *server = arg;
-	struct limits_key key = limits_key(address, size);
 	struct child_spec spec = transport;
-	struct connection *connection;
 
-	if (limits_admit(server->limits, &key, monotonic_ms()) != LIMITS_OK) {
-		stats_own(server->stats, STATS_REFUSED);
-		refuse(fd);
-		return;
-	}
-	connection = connections_add(server->connections);
-	if (connection == NULL) {
-		limits_release(server->limits, &key);
-		refuse(fd);
-		return;
-	}
-	connection->server = server;
-	connection->slot = pool_slot(server->pool, connection->number);
-	connection->key = key;
-	connection->fd = fd;
-	snprintf(connection->peer, sizeof connection->peer, "%s", peer);
 	spec.arg = connection;
 	spec.shutdown = (int)server->config->shutdown;
 	if (supervisor_start_child(server->transports, &spec) != NULL) {
 		stats_own(server->stats, STATS_CONNECTIONS);
-		close(fd);
 		connection->fd = -1;
-		return;
+		return true;
 	}
-	log_warn(
-	    "no transport for %s; accepting again in %d ms", peer, FORK_PAUSE);
-	refuse(fd);
+	log_warn("no transport for %s; accepting again in %d ms",
+	    connection->peer, FORK_PAUSE);
 	forget_connection(server, connection);
 	listeners_pause(server->listeners, FORK_PAUSE);
+	return false;
+}
+
+static void
+on_accept(int fd, const struct sockaddr *address, socklen_t size,
+    const char *peer, void *arg)
+{
+	struct server *server = arg;
+	struct limits_key key = limits_key(address, size);
+	struct connection *connection = admit(server, &key, peer, fd);
+
+	if (connection != NULL && start_transport(server, connection))
+		close(fd);
+	else
+		refuse(fd);
 }
 
 /* ---- requests of transports ---- */
+
+/* A proxy has many clients over one connection. */
+static bool
+may_ask(struct connection *connection)
+{
+	long long second = monotonic_ms() / 1000;
+
+	if (connection->asked_second != second)
+		connection->asked = 0;
+	connection->asked_second = second;
+	return connection->asked++ < SESSIONS_RATE;
+}
+
+/*
+ * A long-poll session, for the client of the connection that asks: it costs
+ * what a connection costs, and counts as one. When there is none its end of the
+ * mailbox is closed, and who asked knows.
+ */
+static void
+start_session(struct server *server, const struct received_request *received)
+{
+	struct child *child = supervisor_find_pid(
+	    server->transports, received->sender);
+	struct connection *asks = child == NULL ? NULL : child_arg(child);
+	struct connection *connection;
+
+	if (received->fd == -1 || asks == NULL || server->stopping ||
+	    !may_ask(asks))
+		return;
+	connection = admit(server, &asks->key, asks->peer, received->fd);
+	if (connection == NULL)
+		return;
+	session_name(connection->session, received->request.nonce);
+	start_transport(server, connection);
+}
 
 static void
 kill_transport(struct server *server, uint64_t number)
@@ -719,32 +811,43 @@ kill_worker(struct child *child, void *arg)
 	child_kill(child);
 }
 
+/* Only where there are pages that ask for it. */
+static void
+on_tree_request(struct server *server, struct transport_request *request)
+{
+	if (!server->config->tree)
+		return;
+	if (request->kind == REQUEST_KILL_TRANSPORT)
+		kill_transport(server, request->connection);
+	else if (request->kind == REQUEST_KILL_CHANNEL)
+		kill_channel(server, request->connection, request->number);
+	else if (request->kind == REQUEST_INSPECT)
+		pass_inspection(server, request->connection, request->number);
+	else
+		supervisor_which_children(
+		    server->permanent, kill_worker, request);
+}
+
 static void
 on_request(int fd, short what, void *arg)
 {
 	struct server *server = arg;
-	struct transport_request request;
+	struct received_request received;
+	int n;
 
 	(void)what;
 	for (int i = 0; i < REQUESTS_PER_TURN; i++) {
-		ssize_t n = recv(fd, &request, sizeof request, MSG_DONTWAIT);
-
+		n = request_receive(fd, &received);
 		if (n == -1)
 			return;
-		/* A transport that was taken over may send anything. */
-		if (n != sizeof request || !server->config->tree)
+		if (n == 0)
 			continue;
-		if (request.kind == REQUEST_KILL_TRANSPORT)
-			kill_transport(server, request.connection);
-		else if (request.kind == REQUEST_KILL_CHANNEL)
-			kill_channel(
-			    server, request.connection, request.number);
-		else if (request.kind == REQUEST_INSPECT)
-			pass_inspection(
-			    server, request.connection, request.number);
+		if (received.request.kind == REQUEST_SESSION)
+			start_session(server, &received);
 		else
-			supervisor_which_children(
-			    server->permanent, kill_worker, &request);
+			on_tree_request(server, &received.request);
+		if (received.fd != -1)
+			mailbox_close_fd(received.fd);
 	}
 }
 
@@ -1169,6 +1272,7 @@ open_all(struct server *server)
 		log_warnx("%s", error);
 		_exit(EXIT_START);
 	}
+	rundir_clean(server->run_directory, SESSION_PREFIX);
 	make_secrets(server);
 	if (server->config->ready) {
 		server->ready = ready_map();
@@ -1176,8 +1280,7 @@ open_all(struct server *server)
 			fatal("the page of readiness");
 	}
 	open_workers(server);
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK,
-		0, server->requests) == -1)
+	if (!request_pair(server->requests))
 		fatal("socketpair");
 	drop_privileges(server);
 }
@@ -1271,6 +1374,7 @@ remove_run_directory(const struct server *server)
 	for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
 		if (files[i] != NULL)
 			unlink(files[i]);
+	rundir_clean(server->run_directory, SESSION_PREFIX);
 	pool_remove_files(server->pool);
 	rundir_remove(server->run_directory, server->made_directory);
 }

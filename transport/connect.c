@@ -16,14 +16,14 @@
 #include "common/log.h"
 #include "common/mailbox.h"
 #include "common/xmalloc.h"
+#include "transport/ahead.h"
 #include "transport/connect.h"
 #include "transport/metrics.h"
 #include "transport/transport.h"
 
 #define RETRY_MIN  10 /* ms between tries, doubling */
 #define RETRY_MAX  1000
-#define TURN_TIMES 3           /* so many times connect_timeout for its turn */
-#define AHEAD_MAX  (64 * 1024) /* bytes that a client may send ahead */
+#define TURN_TIMES 3 /* so many times connect_timeout for its turn */
 
 struct connect {
 	struct transport *transport;
@@ -35,7 +35,6 @@ struct connect {
 	struct event retry;
 	int retry_ms;
 	struct event timer; /* its turn, the callback, the subscription */
-	struct event ahead; /* the client: its end, or what it sends ahead */
 	bool begun;         /* the callback runs */
 	long long begun_at;
 	bool subscribing;
@@ -53,7 +52,7 @@ connect_cancel(struct transport *t)
 	t->connect = NULL;
 	event_del(&c->retry);
 	event_del(&c->timer);
-	event_del(&c->ahead);
+	ahead_end(t);
 	mailbox_free(c->mailbox);
 	envelope_writer_free(&c->question);
 	free(c);
@@ -100,29 +99,6 @@ on_timer(int fd, short what, void *arg)
 			  "(connect_timeout)",
 		    c->socket->module, c->socket->connect_timeout * TURN_TIMES);
 	finish(c, 403);
-}
-
-/* ---- the client meanwhile ---- */
-
-static void
-on_ahead(int fd, short what, void *arg)
-{
-	struct connect *c = arg;
-	struct transport *t = c->transport;
-	char data[4096];
-	ssize_t n = recv(fd, data, sizeof data, MSG_DONTWAIT);
-
-	(void)what;
-	if (n == -1 && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (n <= 0) {
-		transport_abort(
-		    t, n == 0 ? "closed by the client" : strerror(errno));
-		return;
-	}
-	transport_keep_input(t, data, (size_t)n);
-	if (t->in_size >= AHEAD_MAX)
-		event_del(&c->ahead);
 }
 
 /* ---- the answer ---- */
@@ -402,10 +378,8 @@ connect_ask(struct transport *t, const struct connect_question *question,
 	put_question(c, question);
 	event_assign(&c->retry, t->base, -1, 0, on_retry, c);
 	event_assign(&c->timer, t->base, -1, 0, on_timer, c);
-	event_assign(
-	    &c->ahead, t->base, t->fd, EV_READ | EV_PERSIST, on_ahead, c);
 	transport_pause(t, PAUSE_CONNECT);
-	event_add(&c->ahead, NULL);
+	ahead_begin(t);
 	set_timer(c, c->socket->connect_timeout * TURN_TIMES);
 	ask(c);
 }

@@ -7,6 +7,7 @@
 #include "common/ready.h"
 #include "transport/admin.h"
 #include "transport/endpoint.h"
+#include "transport/longpoll.h"
 #include "transport/publish.h"
 #include "transport/request.h"
 #include "transport/static.h"
@@ -28,6 +29,7 @@ request_begin(struct transport *t)
 	};
 
 	t->http = http_new(&limits, on_request, t);
+	http_set_body_limit(t->http, longpoll_limit_body);
 }
 
 /* An answer without a file, from one buffer to the other. */
@@ -134,6 +136,8 @@ on_request(
 	struct http_request request = *whole;
 	const struct http_request *req = &request;
 	const struct config_socket *socket = upgrade_find(t->config, req->path);
+	const struct config_socket *polled = longpoll_find(
+	    t->config, req->path);
 
 	(void)http;
 	/* The token that it shows lies in our memory now: nothing is forked
@@ -150,6 +154,8 @@ on_request(
 		upgrade_request(t, req, socket);
 		if (t->mode == MODE_WEBSOCKET || t->connect != NULL)
 			return;
+	} else if (polled != NULL) {
+		longpoll_request(t, req, polled);
 	} else if (publish_is_route(t, req->path)) {
 		publish_respond(t, req);
 	} else if (admin_is_route(t, req->path)) {

@@ -84,7 +84,7 @@ on_deliver(const struct broadcast *broadcast, uint32_t what, void *arg)
 {
 	struct transport *t = arg;
 
-	if (t->mode == MODE_WEBSOCKET && !transport_disconnects(t, broadcast))
+	if (t->link != NULL && !transport_disconnects(t, broadcast))
 		topic_deliver(t, broadcast, what);
 }
 
@@ -123,7 +123,7 @@ on_missed(void *arg)
 {
 	struct transport *t = arg;
 
-	if (t->mode == MODE_WEBSOCKET)
+	if (t->link != NULL)
 		transport_overrun(t, "what waited at pubsub");
 }
 
@@ -165,7 +165,8 @@ subscriber_start(struct transport *t)
 	t->pubsub = pubsub_client_new(t->base, &identity, &callbacks, t);
 }
 
-/* TLS would be ours to write: no lane then. So far there is none. */
+/* TLS would be ours to write: no lane then. So far there is none. A long-poll
+ * session has neither a lane nor a socket. */
 void
 subscriber_serves(struct transport *t)
 {

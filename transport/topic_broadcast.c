@@ -216,7 +216,7 @@ topic_deliver_frame(struct transport *t, const struct text *name,
 {
 	struct topic *topic = find_confirmed(t, name);
 
-	if (t->mode != MODE_WEBSOCKET || topic == NULL)
+	if (t->link == NULL || topic == NULL)
 		return;
 	if (transport_is_slow(t))
 		transport_overrun(t, "the client's backlog");

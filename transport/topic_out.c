@@ -16,40 +16,48 @@ topic_holds_too_much(const struct topic *topic)
 	return topic->held.size > topic->transport->config->backlog_max;
 }
 
-/* At its place in the channel's stream; a whole frame, in two parts. */
 static void
-send_or_hold(struct topic *topic, const void *head, size_t head_size,
-    const char *body, size_t size)
+hold(struct topic *topic, const void *data, size_t size)
 {
-	if (topic->holding == 0) {
-		transport_send_frames(topic->transport, head, head_size);
-		transport_send_frames(topic->transport, body, size);
-		return;
-	}
-	json_append(&topic->held, head, head_size);
-	json_append(&topic->held, body, size);
+	json_append(&topic->held, data, size);
 	if (topic_holds_too_much(topic) && topic->mailbox != NULL)
 		mailbox_pause(topic->mailbox);
+}
+
+static void
+hold_frame(struct topic *topic, const struct frame *frame)
+{
+	uint8_t head[WEBSOCKET_HEAD_MAX];
+
+	json_append(&topic->held, (char *)head,
+	    websocket_head(head, frame->opcode, frame->body.size));
+	hold(topic, frame->body.data, frame->body.size);
 }
 
 void
 topic_send(struct topic *topic)
 {
-	uint8_t head[WEBSOCKET_HEAD_MAX];
+	struct frame *frame = &topic_frame;
 
 	if (topic->replaced)
 		return;
-	send_or_hold(topic, head,
-	    websocket_head(head, topic_frame.opcode, topic_frame.body.size),
-	    topic_frame.body.data, topic_frame.body.size);
-	frame_sent(&topic_frame);
+	if (topic->holding == 0)
+		transport_send(topic->transport, frame->opcode,
+		    frame->body.data, frame->body.size);
+	else
+		hold_frame(topic, frame);
+	frame_sent(frame);
 }
 
 void
 topic_send_made(struct topic *topic, const char *frame, size_t size)
 {
-	if (!topic->replaced)
-		send_or_hold(topic, NULL, 0, frame, size);
+	if (topic->replaced)
+		return;
+	if (topic->holding == 0)
+		transport_send_frames(topic->transport, frame, size);
+	else
+		hold(topic, frame, size);
 }
 
 void

@@ -19,12 +19,16 @@
 #include "common/log.h"
 #include "common/reaper.h"
 #include "common/xmalloc.h"
+#include "transport/ahead.h"
 #include "transport/connect.h"
 #include "transport/endpoint.h"
 #include "transport/inspect.h"
+#include "transport/link.h"
+#include "transport/longpoll.h"
 #include "transport/publish.h"
 #include "transport/phoenix.h"
 #include "transport/request.h"
+#include "transport/session.h"
 #include "transport/subscriber.h"
 #include "transport/transport.h"
 
@@ -42,28 +46,18 @@ static void check_deadline(struct transport *);
 
 /* ---- reading ---- */
 
-void
-transport_pause(struct transport *t, unsigned why)
+static void
+stop_reading(struct transport *t)
 {
-	if (t->mode != MODE_HTTP && t->mode != MODE_WEBSOCKET)
-		return;
-	if (t->paused == 0) {
-		event_del(&t->readable);
-		if (t->websocket != NULL)
-			websocket_pause(t->websocket);
-		transport_deadline(t, GONE_LOOK);
-	}
-	t->paused |= why;
+	event_del(&t->readable);
+	if (t->websocket != NULL)
+		websocket_pause(t->websocket);
+	transport_deadline(t, GONE_LOOK);
 }
 
-void
-transport_resume(struct transport *t, unsigned why)
+static void
+go_on_reading(struct transport *t)
 {
-	if ((t->paused & why) == 0)
-		return;
-	t->paused &= ~why;
-	if (t->paused != 0)
-		return;
 	/* It was we who did not read: the client's time begins now. */
 	t->received = monotonic_ms();
 	if (t->message_since != 0)
@@ -75,6 +69,45 @@ transport_resume(struct transport *t, unsigned why)
 	/* From the loop: whoever resumes is in the middle of something. */
 	if (t->in_size > 0 || t->eof)
 		event_active(&t->readable, EV_READ, 0);
+}
+
+/* Of a connection, with HTTP or a WebSocket. */
+static void
+read_socket(struct transport *t, bool on)
+{
+	if (on)
+		go_on_reading(t);
+	else
+		stop_reading(t);
+}
+
+static void
+read_client(struct transport *t, bool on)
+{
+	if (t->link != NULL)
+		t->link->read(t, on);
+	else
+		read_socket(t, on);
+}
+
+void
+transport_pause(struct transport *t, unsigned why)
+{
+	if (t->mode != MODE_HTTP && t->link == NULL)
+		return;
+	if (t->paused == 0)
+		read_client(t, false);
+	t->paused |= why;
+}
+
+void
+transport_resume(struct transport *t, unsigned why)
+{
+	if ((t->paused & why) == 0)
+		return;
+	t->paused &= ~why;
+	if (t->paused == 0)
+		read_client(t, true);
 }
 
 /* What could not be parsed yet waits for the resume. */
@@ -151,6 +184,7 @@ on_eof(struct transport *t)
 	case MODE_LINGER:
 		transport_end(t, BENNU_CLOSED);
 		break;
+	case MODE_SESSION:
 	case MODE_ENDING:
 		break;
 	}
@@ -192,7 +226,7 @@ on_readable(int fd, short what, void *arg)
 bool
 transport_is_slow(const struct transport *t)
 {
-	return outbox_backlog(&t->outbox) > t->config->backlog_max;
+	return t->link != NULL && t->link->backlog(t) > t->config->backlog_max;
 }
 
 bool
@@ -202,29 +236,33 @@ transport_is_full(const struct transport *t)
 	    pubsub_unaccepted(t->pubsub) > t->config->backlog_max;
 }
 
+/* Who does not take what it gets may not ask for more answers either. */
+static void
+hold_back_if_slow(struct transport *t)
+{
+	if (!transport_is_slow(t))
+		return;
+	transport_pause(t, PAUSE_BACKLOG);
+	topic_pause_channels(t, true);
+}
+
 void
 transport_send_frames(struct transport *t, const char *frames, size_t size)
 {
-	if (t->mode != MODE_WEBSOCKET)
+	if (t->link == NULL)
 		return;
-	outbox_add(&t->outbox, frames, size);
-	if (!transport_is_slow(t))
-		return;
-	/* Nor may it ask for more answers. */
-	transport_pause(t, PAUSE_BACKLOG);
-	topic_pause_channels(t, true);
+	t->link->send_frames(t, frames, size);
+	hold_back_if_slow(t);
 }
 
 void
 transport_send(struct transport *t, enum websocket_opcode opcode,
     const char *data, size_t size)
 {
-	uint8_t head[WEBSOCKET_HEAD_MAX];
-
-	if (t->mode != MODE_WEBSOCKET)
+	if (t->link == NULL)
 		return;
-	outbox_add(&t->outbox, head, websocket_head(head, opcode, size));
-	transport_send_frames(t, data, size);
+	t->link->send(t, opcode, data, size);
+	hold_back_if_slow(t);
 }
 
 void
@@ -240,10 +278,11 @@ transport_overrun(struct transport *t, const char *what)
 	transport_abort(t, "too slow");
 }
 
-/* The client has taken enough. */
-static void
-transport_go_on(struct transport *t)
+void
+transport_took(struct transport *t)
 {
+	if (t->link == NULL || t->link->backlog(t) > t->config->backlog_max / 2)
+		return;
 	transport_resume(t, PAUSE_BACKLOG);
 	if (!transport_is_full(t))
 		topic_pause_channels(t, false);
@@ -258,11 +297,12 @@ on_drained(void *arg)
 	case MODE_HTTP:
 		/* A "100 Continue" is not the answer. */
 		if ((t->paused & PAUSE_RESPONSE) != 0 && !endpoint_is_busy(t) &&
-		    t->inspect == NULL && t->publishing == NULL)
+		    t->inspect == NULL && t->publishing == NULL &&
+		    t->longpoll == NULL)
 			request_sent(t);
 		break;
 	case MODE_WEBSOCKET:
-		transport_go_on(t);
+		transport_took(t);
 		break;
 	case MODE_CLOSING:
 		shutdown(t->fd, SHUT_WR);
@@ -273,6 +313,7 @@ on_drained(void *arg)
 		else
 			event_add(&t->readable, NULL);
 		break;
+	case MODE_SESSION:
 	case MODE_LINGER:
 	case MODE_ENDING:
 		break;
@@ -282,11 +323,7 @@ on_drained(void *arg)
 static void
 on_progress(void *arg)
 {
-	struct transport *t = arg;
-
-	if (t->mode == MODE_WEBSOCKET &&
-	    outbox_backlog(&t->outbox) <= t->config->backlog_max / 2)
-		transport_go_on(t);
+	transport_took(arg);
 }
 
 static void
@@ -428,6 +465,9 @@ on_deadline(int fd, short what, void *arg)
 	case MODE_WEBSOCKET:
 		check_deadline(t);
 		break;
+	case MODE_SESSION:
+		session_check(t);
+		break;
 	case MODE_CLOSING:
 	case MODE_LINGER:
 		transport_end(t, BENNU_CLOSED);
@@ -528,6 +568,45 @@ on_closed(struct websocket *ws, unsigned code, bool by_client, void *arg)
 	    by_client ? "closed by the client" : "a broken WebSocket rule");
 }
 
+static void
+websocket_send(struct transport *t, enum websocket_opcode opcode,
+    const char *data, size_t size)
+{
+	uint8_t head[WEBSOCKET_HEAD_MAX];
+
+	outbox_add(&t->outbox, head, websocket_head(head, opcode, size));
+	outbox_add(&t->outbox, data, size);
+}
+
+static void
+websocket_send_frames(struct transport *t, const char *frames, size_t size)
+{
+	outbox_add(&t->outbox, frames, size);
+}
+
+static size_t
+websocket_backlog(const struct transport *t)
+{
+	return outbox_backlog(&t->outbox);
+}
+
+static void
+websocket_close(struct transport *t, unsigned code)
+{
+	const char body[2] = { (char)(code >> 8), (char)code };
+
+	websocket_send(t, WEBSOCKET_CLOSE, body, sizeof body);
+	transport_finish(t);
+}
+
+const struct client_link websocket_link = {
+	.send = websocket_send,
+	.send_frames = websocket_send_frames,
+	.backlog = websocket_backlog,
+	.close = websocket_close,
+	.read = read_socket,
+};
+
 void
 transport_upgrade(struct transport *t, const struct config_socket *socket)
 {
@@ -547,13 +626,21 @@ transport_upgrade(struct transport *t, const struct config_socket *socket)
 	t->mode = MODE_WEBSOCKET;
 	endpoint_stop(t);
 	t->websocket = websocket_new(&limits, &callbacks, t);
+	t->link = &websocket_link;
 	subscriber_serves(t);
 	t->unjoined_since = monotonic_ms();
 	if (t->paused == 0)
 		check_websocket(t); /* else the resume does */
-	process_title("transport #%llu %s websocket %s%s%s",
+	transport_name(t);
+}
+
+void
+transport_name(const struct transport *t)
+{
+	process_title("transport #%llu %s %s %s%s%s",
 	    (unsigned long long)t->start->connection, t->start->peer,
-	    socket->path, t->connected.id.data == NULL ? "" : " ",
+	    t->connected.transport, t->socket->path,
+	    t->connected.id.data == NULL ? "" : " ",
 	    t->connected.id.data == NULL ? "" : t->connected.id.data);
 }
 
@@ -562,13 +649,10 @@ transport_upgrade(struct transport *t, const struct config_socket *socket)
 void
 transport_close(struct transport *t, unsigned code, const char *why)
 {
-	const char body[2] = { (char)(code >> 8), (char)code };
-
-	if (t->mode != MODE_WEBSOCKET)
+	if (t->link == NULL)
 		return;
 	log_debug("close %u: %s", code, why);
-	transport_send(t, WEBSOCKET_CLOSE, body, sizeof body);
-	transport_finish(t);
+	t->link->close(t, code);
 	transport_stop_channels(t, BENNU_CLOSED);
 }
 
@@ -579,7 +663,9 @@ transport_finish(struct transport *t)
 	if (t->mode != MODE_HTTP && t->mode != MODE_WEBSOCKET)
 		return;
 	t->mode = MODE_CLOSING;
+	t->link = NULL;
 	connect_cancel(t);
+	longpoll_cancel(t);
 	inspect_cancel(t);
 	publish_cancel(t);
 	free(t->in);
@@ -644,8 +730,12 @@ transport_end(struct transport *t, enum bennu_reason reason)
 {
 	if (t->mode == MODE_ENDING)
 		return;
+	if (t->session != NULL)
+		session_end(t);
 	t->mode = MODE_ENDING;
+	t->link = NULL;
 	connect_cancel(t);
+	longpoll_cancel(t);
 	inspect_cancel(t);
 	publish_cancel(t);
 	t->paused = 0; /* nothing resumes what is closed */
@@ -654,8 +744,10 @@ transport_end(struct transport *t, enum bennu_reason reason)
 	event_del(&t->hung);
 	outbox_close(&t->outbox);
 	subscriber_ends(t);
-	shutdown(t->fd, SHUT_RDWR);
-	close(t->fd);
+	if (t->fd != -1) {
+		shutdown(t->fd, SHUT_RDWR);
+		close(t->fd);
+	}
 	t->fd = -1;
 	topic_pause_channels(t, false);
 	transport_stop_channels(t, reason);
@@ -679,9 +771,10 @@ drain_http(struct transport *t)
 	t->keep_alive = false;
 	if (t->drain_by == 0)
 		t->drain_by = monotonic_ms() + t->config->shutdown / 2;
-	if ((t->paused & PAUSE_RESPONSE) != 0)
+	if ((t->paused & PAUSE_RESPONSE) != 0) {
 		endpoint_hurry(t);
-	else if (t->connect != NULL)
+		longpoll_hurry(t);
+	} else if (t->connect != NULL)
 		request_refuse(t, 503, NULL); /* it would be closed at once */
 	else if (is_asked(t))
 		check_deadline(t);
@@ -701,6 +794,13 @@ drain_websocket(struct transport *t)
 		transport_deadline(t, limit);
 }
 
+static void
+drain_session(struct transport *t)
+{
+	transport_stop_channels(t, BENNU_DRAINING);
+	transport_abort(t, "the server stops");
+}
+
 /* SIGTERM: the server stops, or this connection is to go away. */
 static void
 transport_drain(struct transport *t)
@@ -709,6 +809,8 @@ transport_drain(struct transport *t)
 		drain_http(t);
 	else if (t->mode == MODE_WEBSOCKET)
 		drain_websocket(t);
+	else if (t->mode == MODE_SESSION)
+		drain_session(t);
 }
 
 /* ---- the role ---- */
@@ -743,7 +845,7 @@ transport_disconnects(struct transport *t, const struct broadcast *broadcast)
 {
 	static const struct text event = { (char *)"disconnect", 10 };
 
-	if (t->mode != MODE_WEBSOCKET || t->connected.id.data == NULL ||
+	if (t->link == NULL || t->connected.id.data == NULL ||
 	    !text_equal(&broadcast->topic, &t->connected.id) ||
 	    !text_equal(&broadcast->event, &event))
 		return false;
@@ -811,7 +913,7 @@ start_channels(struct transport *t)
 }
 
 static void
-start_connection(struct transport *t)
+prepare_connection(struct transport *t)
 {
 	static const struct outbox_callbacks callbacks = {
 		.may_write = subscriber_may_write,
@@ -827,6 +929,14 @@ start_connection(struct transport *t)
 	    &t->readable, t->base, t->fd, EV_READ | EV_PERSIST, on_readable, t);
 	event_assign(&t->deadline, t->base, -1, 0, on_deadline, t);
 	event_assign(&t->hung, t->base, -1, 0, on_hung, t);
+	ahead_init(t);
+}
+
+static void
+start_connection(struct transport *t)
+{
+	t->fd = TRANSPORT_FD_CLIENT;
+	prepare_connection(t);
 	event_add(&t->readable, NULL);
 	t->received = monotonic_ms();
 	t->keep_alive = true;
@@ -834,7 +944,16 @@ start_connection(struct transport *t)
 	transport_deadline(t, t->config->head_timeout);
 }
 
-/* Channels are the author's code: the token and what is there for all
+/* Somebody else's connection leads to it: there is none of its own. */
+static void
+start_session(struct transport *t)
+{
+	t->mode = MODE_SESSION;
+	prepare_connection(t);
+	session_begin(t, TRANSPORT_FD_SESSION);
+}
+
+/* Channels are the author's code: secrets and what is there for all
  * transports are not theirs. */
 static void
 keep_token(const struct transport_start *start)
@@ -850,7 +969,7 @@ transport_run(void *arg)
 {
 	struct transport t = {
 		.start = arg,
-		.fd = TRANSPORT_FD_CLIENT,
+		.fd = -1,
 	};
 	char name[96];
 
@@ -866,7 +985,10 @@ transport_run(void *arg)
 	listen_to_signals(&t);
 	start_channels(&t);
 	subscriber_start(&t);
-	start_connection(&t);
+	if (t.start->session_path == NULL)
+		start_connection(&t);
+	else
+		start_session(&t);
 	event_base_dispatch(t.base);
 	fatalx("the event loop ended");
 }

@@ -34,6 +34,7 @@
 /* Its descriptors, beside the standard ones. */
 #define TRANSPORT_FD_CLIENT   PROCESS_FD       /* the connection */
 #define TRANSPORT_FD_REQUESTS (PROCESS_FD + 1) /* to the supervisor */
+#define TRANSPORT_FD_SESSION  PROCESS_FD       /* or who opens a session */
 #define TRANSPORT_FD_STATIC   (PROCESS_FD + 2) /* directory of files, or -1 */
 #define TRANSPORT_NFDS        3
 
@@ -64,14 +65,18 @@ struct transport_start {
 	struct ready *ready; /* to read; NULL: nobody may ask */
 	pid_t supervisor;
 };
+	const char *run_directory;
+	const char *session_path; /* a long-poll session: of its socket; NULL */
 
 /* A request to the supervisor, over the socket that all transports share. */
 struct transport_request {
 	uint32_t kind; /* enum request_kind */
+#define SESSION_NONCE 16 /* bytes that nobody guesses */
 	uint32_t number;
 	uint64_t connection;
 };
 enum request_kind {
+	uint8_t nonce[SESSION_NONCE];
 	REQUEST_KILL_CHANNEL = 1, /* number, of connection; 0: its endpoint */
 	REQUEST_KILL_TRANSPORT,   /* connection */
 	REQUEST_KILL_PUBSUB,      /* number */
@@ -82,11 +87,13 @@ enum request_kind {
 	REQUEST_INSPECT, /* number: of a socket, passed on to connection */
 };
 
+	REQUEST_SESSION, /* nonce; with the new session's end of a mailbox */
 enum transport_mode {
 	MODE_HTTP,
 	MODE_WEBSOCKET,
 	MODE_CLOSING, /* a last word is being written; then SHUT_WR */
 	MODE_LINGER,  /* waits for the client's FIN */
+	MODE_SESSION, /* of long poll: there is no socket; session.h */
 	MODE_ENDING,  /* the socket is done; channels end, publishes leave */
 };
 
@@ -105,17 +112,21 @@ struct rate {
 
 struct connect;
 struct endpoint;
+struct client_link;
 struct publishing;
 
+struct longpoll;
 struct transport {
+struct session;
 	const struct transport_start *start;
 	const struct config *config;
 	const struct config_socket *socket; /* the mount, once upgraded */
 	struct event_base *base;
-	int fd; /* -1 when done */
+	int fd; /* -1 when done, and of a session */
 	enum transport_mode mode;
 	struct event readable;
 	struct event deadline; /* head, idle, linger: as mode says */
+	const struct client_link *link; /* NULL: no messages go, or any more */
 	struct event hung;     /* looks after full queues */
 	long long hung_at;     /* when it fires; 0: it is not set */
 	long long received;    /* when the client last sent something; ms */
@@ -139,6 +150,7 @@ struct transport {
 
 	struct connect *connect;    /* the question that is open, or NULL */
 	struct connected connected; /* what came of it: for channels */
+	struct event ahead;         /* ahead.h */
 
 	struct supervisor *channels;
 	struct topics topics;
@@ -150,6 +162,8 @@ struct transport {
 	struct inspect *inspect;        /* what the client waits for; or NULL */
 	struct inspections inspections; /* what others ask of us */
 	struct publishing *publishing;  /* waits for pubsub; or NULL */
+	struct longpoll *longpoll;      /* likewise */
+	struct session *session;        /* NULL: it is none */
 	unsigned ncounts;               /* under way: count.h */
 	struct pubsub_client *pubsub;
 	struct lane *lane;            /* once it speaks WebSocket; or NULL */
@@ -170,10 +184,10 @@ void transport_pause(struct transport *, unsigned why);
 void transport_resume(struct transport *, unsigned why);
 /* What was read while nobody parses: it comes first behind the resume. */
 void transport_keep_input(struct transport *, const char *, size_t);
-/* Sends a WebSocket message as one frame. */
+/* A message to the client. */
 void transport_send(
     struct transport *, enum websocket_opcode, const char *, size_t size);
-/* Close frame behind what waits, then the end. */
+/* The end, behind what waits; a WebSocket tells the code. */
 void transport_close(struct transport *, unsigned code, const char *why);
 /* The connection is lost or not worth a word: the end. */
 void transport_abort(struct transport *, const char *why);
@@ -188,11 +202,15 @@ void transport_deadline(struct transport *, long long ms);
 void transport_upgrade(struct transport *, const struct config_socket *);
 /* Does this broadcast close the connection (PROTOCOL.md 1.7)? Then it does. */
 bool transport_disconnects(struct transport *, const struct broadcast *);
-/* Whole WebSocket frames, made before. */
+/* The title of who has a client. */
+void transport_name(const struct transport *);
+/* Messages to the client: whole WebSocket frames, made before. */
 void transport_send_frames(struct transport *, const char *, size_t);
 /* Is the client's backlog at its bound? */
 bool transport_is_slow(const struct transport *);
 /* Must the channels wait, for the client or for pubsub? */
+/* The client has taken some of what waits. */
+void transport_took(struct transport *);
 bool transport_is_full(const struct transport *);
 /* A broadcast does not fit into `what`: the policy is applied. */
 void transport_overrun(struct transport *, const char *what);

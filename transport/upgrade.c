@@ -21,17 +21,16 @@ static struct upgrade {
 	struct json_buffer accept; /* the 101 */
 } upgrade;
 
-/* <mount>/websocket, a slash at the end tolerated. */
+/* <mount><tail>, a slash at the end tolerated. */
 const struct config_socket *
-upgrade_find(const struct config *config, const char *path)
+upgrade_find_mount(
+    const struct config *config, const char *path, const char *tail)
 {
-	static const char tail[] = "/websocket";
-
 	for (size_t i = 0; i < config->nsockets; i++) {
 		const struct config_socket *socket = &config->sockets[i];
 		size_t n = strlen(socket->path);
 
-		if (!socket->websocket || strncmp(path, socket->path, n) != 0 ||
+		if (strncmp(path, socket->path, n) != 0 ||
 		    strncmp(path + n, tail, strlen(tail)) != 0)
 			continue;
 		path += n + strlen(tail);
@@ -40,6 +39,15 @@ upgrade_find(const struct config *config, const char *path)
 		return NULL;
 	}
 	return NULL;
+}
+
+const struct config_socket *
+upgrade_find(const struct config *config, const char *path)
+{
+	const struct config_socket *socket = upgrade_find_mount(
+	    config, path, "/websocket");
+
+	return socket != NULL && socket->websocket ? socket : NULL;
 }
 
 /* ---- vsn ---- */
@@ -58,8 +66,8 @@ vsn_is(const char *vsn, const char *minor)
 }
 
 /* The serializer that the client asks for; 0: none that is served. */
-static enum frame_version
-asked_version(const char *query)
+enum frame_version
+upgrade_version(const char *query)
 {
 	enum frame_version version = 0;
 	char *vsn;
@@ -124,14 +132,16 @@ on_connected(struct transport *t, int status)
 
 /* ---- the request ---- */
 
-static void
-forget_connected(struct connected *connected)
+void
+upgrade_begin(struct transport *t, const char *transport)
 {
+	struct connected *connected = &t->connected;
+
 	free(connected->params.data);
 	free(connected->id.data);
 	free(connected->assigns.data);
 	*connected = (struct connected){
-		.transport = "websocket",
+		.transport = transport,
 		.assigns = { xstrdup("{}"), 2 },
 	};
 }
@@ -153,7 +163,7 @@ check(struct transport *t, const struct http_request *req,
 		return 403;
 	if (socket->auth_token && !handshake_subprotocols(req, phoenix, token))
 		return 403;
-	upgrade.version = asked_version(req->query);
+	upgrade.version = upgrade_version(req->query);
 	return upgrade.version == 0 ? 403 : 0;
 }
 
@@ -171,7 +181,7 @@ upgrade_request(struct transport *t, const struct http_request *req,
 	bool phoenix = false;
 	int status;
 
-	forget_connected(&t->connected);
+	upgrade_begin(t, "websocket");
 	status = check(t, req, socket, &phoenix, &token);
 	if (status != 0) {
 		respond(t, status, "");

@@ -6,6 +6,7 @@
 #define UPGRADE_H
 
 #include "common/config.h"
+#include "pubsub/encode.h"
 #include "transport/http.h"
 
 struct transport;
@@ -19,5 +20,15 @@ const struct config_socket *upgrade_find(
  */
 void upgrade_request(struct transport *, const struct http_request *,
     const struct config_socket *);
+
+/* ---- what long poll has in common with it ---- */
+
+/* The mount that has this path behind it, whatever it offers; or NULL. */
+const struct config_socket *upgrade_find_mount(
+    const struct config *, const char *path, const char *tail);
+/* The serializer that vsn asks for; 0: none that is served. */
+enum frame_version upgrade_version(const char *query);
+/* t->connected as it is before anybody was asked. */
+void upgrade_begin(struct transport *, const char *transport);
 
 #endif /* UPGRADE_H */
