@@ -75,14 +75,18 @@ admin_send_request(const struct transport_request *request)
 
 /* ---- guards ---- */
 
-/* A name that other people's DNS cannot point here. */
+/*
+ * A name that other people's DNS cannot point here: else their pages, in the
+ * browser of somebody on this machine, could read what they were answered.
+ */
 static bool
 host_is_local(const char *host)
 {
 	static const char *const names[] = { "localhost", "127.0.0.1",
 		"[::1]" };
 
-	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+	for (size_t i = 0; host != NULL && i < sizeof names / sizeof names[0];
+	     i++) {
 		size_t n = strlen(names[i]);
 
 		if (strncasecmp(host, names[i], n) == 0 &&
@@ -94,9 +98,10 @@ host_is_local(const char *host)
 
 /* The page that sends it must be this server's own. */
 static bool
-origin_is_own(const struct http_request *req, const char *host)
+origin_is_own(const struct http_request *req)
 {
 	const char *origin = http_header(req, "Origin");
+	const char *host = http_header(req, "Host");
 
 	if (origin == NULL)
 		return true; /* no browser */
@@ -242,13 +247,12 @@ respond_to_id(struct transport *t, const struct http_request *req,
     void (*respond)(struct transport *, const struct http_request *,
 	struct json_buffer *, const char *id))
 {
-	const char *host = http_header(req, "Host");
 	const cJSON *id;
 	cJSON *body;
 
-	if (host == NULL || !host_is_local(host) || !origin_is_own(req, host)) {
+	if (!origin_is_own(req)) {
 		respond_error(req, out, 403, NULL,
-		    "only for this server's own page, on this machine");
+		    "Origin must be this server: only for its own page");
 		return;
 	}
 	if (!secret_is(http_header(req, "X-Bennu-Token"),
@@ -337,7 +341,11 @@ admin_respond(struct transport *t, const struct http_request *req,
 	const struct route *route = find_route(req->path);
 	bool get = strcmp(route->method, "GET") == 0;
 
-	if (strcmp(req->method, route->method) == 0 || (get && req->head))
+	if (!host_is_local(http_header(req, "Host")))
+		respond_error(req, out, 403, NULL,
+		    "Host must be localhost, 127.0.0.1 or [::1]: this is for "
+		    "this machine only");
+	else if (strcmp(req->method, route->method) == 0 || (get && req->head))
 		route->respond(t, req, out);
 	else if (get)
 		respond_error(

@@ -7,9 +7,10 @@
  *   POST /bennu/inspect  {"id": "channel/17/3"}: what a channel is doing
  *   POST /bennu/kill     {"id": "channel/17/3"}: kill -9 by the worker's parent
  *
- * The last two need the token that the server printed when it started, in the
- * header X-Bennu-Token; a JSON content type; and a Host and Origin of this
- * machine, so that no other page in the user's browser can send it. Who is
+ * All need a Host of this machine, so that nobody's DNS makes one of his pages
+ * in the user's browser look like ours. The last two need the token that the
+ * server printed when it started, in the header X-Bennu-Token; a JSON content
+ * type; and an Origin that is ours, so that no other page can send it. Who is
  * meant is a role, never a pid: the parent of that role looks for its own
  * child.
  */

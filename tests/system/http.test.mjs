@@ -324,6 +324,29 @@ test('the tree is for GET and HEAD', async (t) => {
   assert.equal((await get(t, head(TREE, { 'Content-Length': '0' }, 'POST'))).status, 405);
 });
 
+// A page whose name somebody's DNS points here is of the same origin as its answers.
+test('what shows or kills processes answers to names of this machine only', async (t) => {
+  const json = { 'X-Bennu-Token': server.token, 'Content-Type': 'application/json', 'Content-Length': '2' };
+  const routes = [
+    [TREE, 'GET', {}, '', 200],
+    [TREE, 'HEAD', {}, '', 200],
+    ['/bennu/metrics', 'GET', {}, '', 200],
+    ['/bennu/inspect', 'POST', json, '{}', 400],
+    [KILL, 'POST', json, '{}', 400],
+  ];
+  for (const [path, method, headers, body, status] of routes) {
+    const ask = (Host) => get(t, head(path, { ...headers, Host }, method) + body, { head: method === 'HEAD' });
+    for (const name of ['127.0.0.1', 'localhost', 'LocalHost', '[::1]'])
+      for (const host of [name, `${name}:${server.port}`, `${name}:1`])
+        assert.equal((await ask(host)).status, status, `${method} ${path} of ${host}`);
+    for (const host of ['evil.example', 'localhost.evil.example', '127.0.0.1.evil.example', 'localhosts', '127.0.0.2', '::1', '']) {
+      const answer = await ask(host);
+      assert.equal(answer.status, 403, `${method} ${path} of ${host}`);
+      if (method !== 'HEAD') assert.match(JSON.parse(answer.body).error, /^Host must be localhost,/);
+    }
+  }
+});
+
 test('a kill without every one of its guards is refused', async (t) => {
   const { client, channel, pid, channelId, transportId } = await victim(t, 'test:guarded');
   for (const [status, headers, options] of [

@@ -111,7 +111,8 @@ async function poll() {
       const answer = await response.json();
       tree.set((state) => accept(state, answer, performance.now()));
     } else {
-      const status = response.status === 404 ? "off" : "lost";
+      // 403: this page was not loaded from the machine that it shows.
+      const status = [403, 404].includes(response.status) ? "off" : "lost";
       tree.set((state) => ({ ...state, status }));
     }
   } catch {
