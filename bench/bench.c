@@ -1,8 +1,11 @@
 /*
  * bench.c - the two channels that bench/loadgen measures: a ping and a room, as
- * small as they can be.
+ * small as they can be; and one whose end bench/drain counts.
  */
+#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <bennu/channel.h>
 
@@ -33,6 +36,24 @@ room_handle_in(struct bennu_socket *socket, const struct bennu_message *msg)
 	return BENNU_OK;
 }
 
+/* A byte for each that was told why it ends, and 'x' for others. */
+static void
+drain_terminate(
+    struct bennu_socket *socket, enum bennu_reason reason, const char *detail)
+{
+	const char *path = getenv("BENCH_DRAIN");
+	int fd;
+
+	(void)socket;
+	(void)detail;
+	if (path == NULL)
+		return;
+	fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+	if (fd == -1 || write(fd, reason == BENNU_DRAINING ? "d" : "x", 1) != 1)
+		abort();
+	close(fd);
+}
+
 BENNU_CHANNEL(ping) = {
 	.abi = BENNU_ABI,
 	.name = "ping",
@@ -45,4 +66,11 @@ BENNU_CHANNEL(room) = {
 	.name = "room",
 	.join = anybody,
 	.handle_in = room_handle_in,
+};
+
+BENNU_CHANNEL(drain) = {
+	.abi = BENNU_ABI,
+	.name = "drain",
+	.join = anybody,
+	.terminate = drain_terminate,
 };

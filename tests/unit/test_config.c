@@ -369,7 +369,7 @@ assert_channel(const struct config_channel *channel)
 	ck_assert_int_eq(channel->memory_max, 64000000);
 	ck_assert_uint_eq(channel->limit_nofile, 0);
 	ck_assert_int_eq(channel->nice, -5);
-	ck_assert_int_eq(channel->line, 38);
+	ck_assert_int_eq(channel->line, 40);
 	ck_assert_uint_eq(channel->noptions, 3);
 	ck_assert_str_eq(config_channel_option(channel, "history"), "20");
 	ck_assert_str_eq(config_channel_option(channel, "a b"), "c");

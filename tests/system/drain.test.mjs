@@ -1,0 +1,394 @@
+// The orderly stop: what load balancers see of it, who is asked to end when,
+// what a connection still gets, and that nothing of it outlasts its limit.
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import path from 'node:path';
+import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { describe, gone } from './lib/procs.mjs';
+import { asan, Server, start, temporary } from './lib/server.mjs';
+import { until } from './lib/wait.mjs';
+import { frame, head, takeClose, takeFrame, TEXT, upgraded, upgradeHead, Wire } from './lib/wire.mjs';
+
+const quick = { 'test:*': { shutdown: '500ms' } };
+// Whoever is not in the first batch is not asked before the test is over.
+const forever = { drain_batch: 1, drain_interval: '10min', drain_limit: '20h' };
+
+const stop = (server) => server.child.kill('SIGTERM');
+const ready = (wire, method = 'GET') =>
+  wire.request(head('/ready', {}, method), { head: method === 'HEAD' });
+
+async function wireTo(t, server) {
+  const wire = await Wire.open(server.port);
+  t.after(() => wire.close());
+  return wire;
+}
+
+// Clients that have joined one topic each.
+async function joined(server, n, params = {}, topic = 'test:a') {
+  const clients = [];
+  for (let i = 0; i < n; i++) {
+    const client = await server.connect();
+    client.channel = await client.join(topic, params);
+    clients.push(client);
+  }
+  return clients;
+}
+
+// All are closed with 1012, and none has heard of the end of its channel.
+async function closed(clients) {
+  for (const client of clients) {
+    assert.equal((await client.end()).code, 1012);
+    assert.ok(!client.frames.some(([, , , event]) => /^phx_(close|error)$/.test(event)));
+  }
+}
+
+// ---- readiness ----
+
+test('GET /ready: 200 while clients are served', async (t) => {
+  const pages = temporary();
+  t.after(() => fs.rmSync(pages, { recursive: true }));
+  fs.writeFileSync(path.join(pages, 'ready'), 'a file');
+  const server = await start(t, { endpoint: { static: pages } });
+  const wire = await wireTo(t, server);
+  const { status, headers, body } = await ready(wire);
+  assert.deepEqual([status, body], [200, 'ready']);
+  assert.equal(headers['cache-control'], 'no-store');
+  assert.equal(headers.connection, 'keep-alive');
+  const { status: again, headers: { 'content-length': size } } = await ready(wire, 'HEAD');
+  assert.deepEqual([again, size], [200, '5']);
+  const post = await ready(wire, 'POST');
+  assert.deepEqual([post.status, post.headers.allow], [405, 'GET, HEAD']);
+});
+
+test('ready = off: there is no such route', async (t) => {
+  const server = await start(t, { endpoint: { ready: 'off' } });
+  assert.equal((await ready(await wireTo(t, server))).status, 404);
+});
+
+// Killed until it is not started again at once.
+async function keepAway(server, find) {
+  const away = async () => {
+    const worker = find();
+    if (worker !== undefined) process.kill(worker.pid, 'SIGKILL');
+    if (worker !== undefined) await gone(worker.pid);
+    await delay(100);
+    return find() === undefined;
+  };
+  await until(away, 'a pause before a restart');
+}
+
+test('GET /ready: 503 while a pubsub worker is away', async (t) => {
+  const server = await start(t, { pubsub: 1 });
+  const wire = await wireTo(t, server);
+  await keepAway(server, () => server.workers('pubsub')[0]);
+  const { status, body } = await ready(wire);
+  assert.deepEqual([status, body], [503, 'starting']);
+  await until(async () => (await ready(wire)).status === 200, 'its return');
+});
+
+test('GET /ready: 200 while a service is away', async (t) => {
+  const server = await start(t, { services: { worker: { module: 'service.so:worker' } } });
+  const wire = await wireTo(t, server);
+  await keepAway(server, () => server.workers('service')[0]);
+  assert.equal((await ready(wire)).status, 200);
+});
+
+test('drain_delay: 503, and clients are still served', async (t) => {
+  const server = await new Server({ server: { drain_delay: '10min' } }).ready();
+  const wire = await wireTo(t, server);
+  const [old] = await joined(server, 1);
+  assert.equal((await ready(wire)).status, 200);
+  stop(server);
+  await server.log(/Terminated: stopping/);
+  for (const each of [wire, await wireTo(t, server)]) {
+    const { status, headers, body } = await ready(each);
+    assert.deepEqual([status, body], [503, 'stopping']);
+    assert.equal(headers.connection, 'keep-alive');
+  }
+  const [late] = await joined(server, 1);
+  await late.channel.ok('broadcast', { event: 'late' });
+  await old.channel.event('late');
+  assert.equal(server.count(/draining/), 0);
+  // A second signal ends it.
+  stop(server);
+  await closed([old, late]);
+  assert.equal((await wire.untilEnd()).length, 0);
+  await server.ends(0);
+});
+
+test('drain_delay ends by itself', async () => {
+  const server = await new Server({ server: { drain_delay: '300ms' } }).ready();
+  const clients = await joined(server, 2);
+  const began = performance.now();
+  stop(server);
+  await closed(clients);
+  assert.ok(performance.now() - began > 298);
+  await server.ends(0);
+});
+
+test('systemd hears how long it may take', async (t) => {
+  const directory = temporary();
+  t.after(() => fs.rmSync(directory, { recursive: true }));
+  const server = await new Server({
+    pubsub: 1,
+    env: { NOTIFY_SOCKET: path.join(directory, 'nobody') },
+    server: { drain_delay: '1s', drain_limit: '20s' },
+  }).ready();
+  stop(server);
+  // 1 s, 20 s, 5 s of pubsub, 2 s for orphans; nobody listens there.
+  await server.log(/systemd is not told STOPPING=1.*EXTEND_TIMEOUT_USEC=28000000/);
+  await server.ends(0);
+});
+
+// ---- listeners and batches ----
+
+test('while connections are drained nobody else comes, and those that are left are served', async (t) => {
+  const directory = temporary();
+  t.after(() => fs.rmSync(directory, { recursive: true }));
+  const file = path.join(directory, 'http.sock');
+  const server = await new Server({ server: { ...forever, listen: ['127.0.0.1:0', `unix:${file}`] } }).ready();
+  await server.log(/listening on unix:/);
+  const clients = await joined(server, 3);
+  const wires = [await wireTo(t, server), await wireTo(t, server)];
+  for (const wire of wires) await ready(wire);
+  stop(server);
+  await server.log(/draining: 5 connections/);
+  // One of the five is asked.
+  await until(() => server.workers('transport').length === 4, 'the first one to end');
+  await assert.rejects(Wire.open(server.port));
+  assert.ok(!fs.existsSync(file), 'the socket file stays');
+  const wire = wires.find((each) => !each.end);
+  const { status, body } = await ready(wire);
+  assert.deepEqual([status, body], [503, 'stopping']);
+  const [one, two] = clients.filter(({ socket }) => socket.readyState === 1);
+  await one.channel.ok('broadcast', { event: 'still' });
+  await two.channel.event('still');
+  stop(server);
+  await server.log(/no more intervals/);
+  await closed(clients);
+  await server.ends(0);
+});
+
+test('batches: each in its interval; the last to go hear what the first say', async () => {
+  const interval = asan ? 2000 : 600;
+  const server = await new Server({
+    server: { drain_batch: 10, drain_interval: `${interval}ms`, drain_limit: '5min' },
+  }).ready();
+  const clients = await joined(server, 30, { terminate: 'broadcast' });
+  const order = [];
+  const began = performance.now();
+  for (const client of clients)
+    client.closed.then(() => order.push({ client, at: performance.now() - began }));
+  stop(server);
+  await closed(clients);
+  // monotonic_ms() counts whole milliseconds.
+  assert.ok(order[10].at > interval - 2, `the second batch came after ${order[10].at} ms`);
+  assert.ok(order[20].at > 2 * interval - 2, `the third batch came after ${order[20].at} ms`);
+  assert.ok(order[0].at < order[29].at - interval);
+  const heard = order[29].client.frames.filter(([, , , event]) => event === 'terminated');
+  assert.ok(heard.length >= 10, `${heard.length} were heard`);
+  for (const frame of heard) assert.deepEqual(frame[4], { reason: 'draining' });
+  assert.equal(server.count(/terminate draining ''/), 30);
+  await server.ends(0);
+});
+
+test('nobody waits for connections that end by themselves', async () => {
+  const server = await new Server({ server: forever }).ready();
+  const clients = await joined(server, 5);
+  stop(server);
+  await Promise.race(clients.map((client) => client.closed));
+  for (const client of clients) client.socket.close();
+  for (const client of clients) await client.end();
+  await server.ends(0);
+});
+
+test('drain_limit: intervals get shorter, who hangs or is stopped is killed', async () => {
+  const server = await new Server({
+    channels: quick,
+    server: { drain_batch: 1, drain_interval: '10min', drain_limit: '2s', shutdown: '1s' },
+  }).ready();
+  const clients = await joined(server, 20);
+  for (const deed of ['hang', 'deaf_loop'])
+    clients.push(...(await joined(server, 1, { terminate: { do: deed } })));
+  clients.at(-1).channel.send('do', { do: 'loop' });
+  await clients.at(-1).heartbeat();
+  const [stopped] = await joined(server, 1);
+  process.kill((await stopped.channel.pids()).transport, 'SIGSTOP');
+  const began = performance.now();
+  stop(server);
+  await closed(clients);
+  await stopped.end();
+  await server.ends(0);
+  // 1 s for the intervals, and some of it went by.
+  assert.ok(performance.now() - began > 500);
+});
+
+test(`${asan ? 100 : 300} connections: 1012 and terminate(draining) for each, and nothing stays`, async () => {
+  const n = asan ? 100 : 300;
+  const server = await new Server({
+    server: { drain_batch: n / 2, drain_interval: '500ms', max_connections_per_address: 0 },
+  }).ready();
+  const clients = await joined(server, n);
+  stop(server);
+  await server.log(new RegExp(`draining: ${n} connections`));
+  await closed(clients);
+  await server.ends(0);
+  assert.equal(server.count(/terminate draining ''/), n);
+  assert.equal(server.count(/killed|child_terminated|shutdown_error/), 0, server.logText.slice(-2000));
+  assert.ok(!fs.existsSync(server.run));
+});
+
+test('a stop while the first workers are being started', async () => {
+  const server = new Server({ pubsub: 16 });
+  await until(() => server.workers('pubsub').length > 0, 'pubsub');
+  stop(server);
+  await server.ends(0);
+});
+
+// ---- one connection ----
+
+// The transport that serves a connection to the server.
+const transportOf = (server, wire) =>
+  server.workers('transport').find(({ title }) => title.includes(`:${wire.socket.localPort}`)).pid;
+
+// It has got SIGTERM, and has taken it.
+async function ask(transport) {
+  process.kill(transport, 'SIGTERM');
+  const pending = () => /^ShdPnd:\t([0-9a-f]+)$/m.exec(fs.readFileSync(`/proc/${transport}/status`, 'latin1'))[1];
+  await until(() => describe(transport) === null || (BigInt(`0x${pending()}`) & (1n << 14n)) === 0n, 'the signal');
+}
+
+// What was sent meanwhile is there together with the signal.
+async function askWith(transport, wire, request) {
+  process.kill(transport, 'SIGSTOP');
+  await wire.write(request);
+  process.kill(transport, 'SIGTERM');
+  process.kill(transport, 'SIGCONT');
+}
+
+async function answeredAndClosed(wire, expected) {
+  const { status, headers, body } = await wire.response();
+  assert.deepEqual([status, headers.connection], [expected, 'close'], body);
+  assert.equal((await wire.untilEnd()).length, 0);
+  return body;
+}
+
+test('an idle connection is closed without a word', async (t) => {
+  const server = await start(t);
+  const wire = await wireTo(t, server);
+  await ready(wire);
+  const transport = transportOf(server, wire);
+  await ask(transport);
+  assert.equal((await wire.untilEnd()).length, 0);
+  wire.close();
+  await gone(transport);
+});
+
+test('a request in progress is answered, with Connection: close', async (t) => {
+  const server = await start(t, { endpoint: { module: 'endpoint.so:plain' } });
+  const wire = await wireTo(t, server);
+  await wire.write(head('/slow'));
+  await server.log(/slow \/slow/);
+  await ask(transportOf(server, wire));
+  assert.equal(await answeredAndClosed(wire, 200), 'slow');
+});
+
+test('a stop of the whole waits for a request', async (t) => {
+  const server = await new Server({ endpoint: { module: 'endpoint.so:plain' } }).ready();
+  const wire = await wireTo(t, server);
+  await wire.write(head('/slow'));
+  await server.log(/slow \/slow/);
+  stop(server);
+  assert.equal(await answeredAndClosed(wire, 200), 'slow');
+  await server.ends(0);
+});
+
+test('half a request may still become a whole one', async (t) => {
+  const server = await start(t);
+  const wire = await wireTo(t, server);
+  await wire.write('GET / HTTP/1.1\r\n');
+  await until(() => server.workers('transport').length === 1, 'the transport');
+  const transport = transportOf(server, wire);
+  await ask(transport);
+  await wire.write('Host: localhost\r\n\r\n');
+  await answeredAndClosed(wire, 404);
+});
+
+test('but not for long', async (t) => {
+  const server = await start(t, { channels: quick, server: { shutdown: '1s', head_timeout: '1h' } });
+  const wire = await wireTo(t, server);
+  await wire.write('GET / HTTP/1.1\r\n');
+  await until(() => server.workers('transport').length === 1, 'the transport');
+  await ask(transportOf(server, wire));
+  await answeredAndClosed(wire, 408);
+});
+
+// Which of the two is heard first is nobody's to say.
+test('a request that lies there unread is answered, and is the last one', async (t) => {
+  const server = await start(t);
+  const wire = await wireTo(t, server);
+  await ready(wire);
+  await askWith(transportOf(server, wire), wire, head('/ready'));
+  assert.equal((await wire.response()).status, 200);
+  assert.equal((await wire.untilEnd()).length, 0);
+});
+
+test('an upgrade that comes too late: 503, or 1012', async (t) => {
+  const server = await start(t);
+  const wire = await wireTo(t, server);
+  await ready(wire);
+  await askWith(transportOf(server, wire), wire, upgradeHead());
+  const { status } = await wire.response();
+  if (status === 101) assert.equal(await takeClose(wire), 1012);
+  else assert.equal(status, 503);
+  assert.equal((await wire.untilEnd()).length, 0);
+});
+
+test('an upgrade of which half came in time: 503', async (t) => {
+  const server = await start(t);
+  const wire = await wireTo(t, server);
+  const request = upgradeHead();
+  await wire.write(request.slice(0, 20));
+  await until(() => server.workers('transport').length === 1, 'the transport');
+  await ask(transportOf(server, wire));
+  await wire.write(request.slice(20));
+  await answeredAndClosed(wire, 503);
+});
+
+test('a connect that is being asked: 503', async (t) => {
+  const server = await start(t, { socket: { module: 'connect.so:user_socket', connect_timeout: '1h' } });
+  const wire = await wireTo(t, server);
+  const [{ pid }] = server.workers('connect');
+  const sleeps = () => /^(35|230) /.test(fs.readFileSync(`/proc/${pid}/syscall`, 'latin1'));
+  await wire.write(upgradeHead({}, '/socket/websocket?vsn=2.0.0&sleep=3600000'));
+  await until(sleeps, 'connect to sleep');
+  await ask(transportOf(server, wire));
+  await answeredAndClosed(wire, 503);
+  process.kill(pid, 'SIGKILL');
+});
+
+test('a client that never answers the Close is cut off', async (t) => {
+  const server = await start(t);
+  const wire = await upgraded(server.port);
+  t.after(() => wire.close());
+  const transport = transportOf(server, wire);
+  await ask(transport);
+  assert.equal(await takeClose(wire), 1012);
+  await gone(transport);
+});
+
+test('a client that takes nothing is not waited for as long as usual', async (t) => {
+  const server = await start(t, { channels: quick, server: { shutdown: '2s', send_timeout: '1h' } });
+  const wire = await upgraded(server.port);
+  t.after(() => wire.close());
+  const transport = transportOf(server, wire);
+  await wire.write(frame(TEXT, JSON.stringify(['1', '1', 'test:a', 'phx_join', {}])));
+  await takeFrame(wire);
+  wire.socket.pause();
+  await wire.write(frame(TEXT, JSON.stringify(['1', '2', 'test:a', 'push', { n: 100, size: 100_000 }])));
+  await until(() => server.workers('channel').length === 1, 'the channel');
+  await delay(200); // what is pushed fills the sockets
+  await ask(transport);
+  await gone(transport);
+});
