@@ -34,6 +34,7 @@ struct connected {
  */
 struct channel_start {
 	const struct config_channel *config;
+	const struct config *server;
 	uint64_t connection; /* number of its transport */
 	unsigned number;     /* of the channel in its transport */
 	unsigned restarts;   /* how often it crashed before */

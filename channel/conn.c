@@ -57,8 +57,8 @@ conn_flush(struct bennu_conn *conn)
 	}
 }
 
-static void *
-keep(struct bennu_conn *conn, void *memory)
+void *
+conn_keep(struct bennu_conn *conn, void *memory)
 {
 	struct conn_scratch *scratch = xmalloc(sizeof *scratch);
 
@@ -312,7 +312,7 @@ bennu_conn_take(struct bennu_conn *conn, cJSON *tree)
 	if (text == NULL)
 		conn_mistake(conn, "bennu_conn_take: no such tree");
 	cJSON_Delete(tree);
-	return bennu_text(keep(conn, text));
+	return bennu_text(conn_keep(conn, text));
 }
 
 static void

@@ -53,6 +53,8 @@ struct bennu_conn {
 /* The author made a mistake: a line in the log, and a crash. */
 _Noreturn void conn_mistake(const struct bennu_conn *, const char *, ...)
     __attribute__((__format__(printf, 2, 3)));
+/* Takes malloc'd memory, which then lives until the handler returns. */
+void *conn_keep(struct bennu_conn *, void *);
 /* Sends all that waits; ends the process when the transport is gone. */
 void conn_flush(struct bennu_conn *);
 /* The request is done with: frees what it and its answer had. */

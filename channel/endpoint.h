@@ -28,6 +28,7 @@
  */
 struct endpoint_start {
 	const struct config_endpoint *config;
+	const struct config *server;
 	uint64_t connection; /* number of its transport */
 	const char *peer;
 	/*

@@ -18,6 +18,8 @@
 
 #include <bennu/service.h>
 
+#include "channel/fetcher.h"
+#include "channel/presence_list.h"
 #include "channel/service.h"
 #include "channel/timer.h"
 #include "common/exit.h"
@@ -544,6 +546,48 @@ bennu_service_unsubscribe(
 	service->unconfirmed++;
 	pubsub_unsubscribe(
 	    service->pubsub, PART_CHANNEL, &key.topic, on_confirmed, service);
+}
+
+/* ---- presences ---- */
+
+static struct bennu_payload
+list(struct bennu_service_process *service, const char *call, const char *topic,
+    const char *key)
+{
+	const struct presence_way way = {
+		.path = service->start->presence_path
+	};
+	const struct text of = lend(topic);
+	struct bennu_payload payload = { .kind = BENNU_JSON };
+	struct presence_question question;
+	char *answer;
+
+	if (!presence_question_make(&question, &of, key))
+		return payload;
+	answer = presence_list_ask(&way, &question);
+	if (answer == NULL && errno == ETIMEDOUT)
+		mistake(service, "%s: presence did not answer in %d s", call,
+		    PRESENCE_WAIT / 1000);
+	if (answer == NULL)
+		return payload;
+	answer = presence_list_fetch(
+	    fetch_of(service->start->server, &of), &question, answer);
+	scratch_add(service)->memory = answer;
+	return bennu_text(answer);
+}
+
+struct bennu_payload
+bennu_service_presence_list(
+    struct bennu_service_process *service, const char *topic)
+{
+	return list(service, "bennu_service_presence_list", topic, NULL);
+}
+
+struct bennu_payload
+bennu_service_presence_get_by_key(
+    struct bennu_service_process *service, const char *topic, const char *key)
+{
+	return list(service, "bennu_service_presence_get_by_key", topic, key);
 }
 
 /* ---- time ---- */

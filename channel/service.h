@@ -22,6 +22,7 @@
 
 struct service_start {
 	const struct config_service *config;
+	const struct config *server;
 	struct pubsub_identity pubsub;
 	const char *presence_path; /* of presence's socket; NULL: none */
 	/* The supervisor's, which the author's code must not see; or NULL. Our

@@ -57,6 +57,13 @@ add_scratch(struct bennu_socket *socket)
 	return scratch;
 }
 
+char *
+socket_keep(struct bennu_socket *socket, char *text)
+{
+	add_scratch(socket)->memory = text;
+	return text;
+}
+
 /*
  * The transport always takes what a channel sends, unless its client is slow:
  * then waiting here is what the author should do.
@@ -79,8 +86,8 @@ socket_flush(struct bennu_socket *socket)
 	}
 }
 
-static void
-send_envelope(struct bennu_socket *socket, enum envelope_type type,
+void
+socket_send(struct bennu_socket *socket, enum envelope_type type,
     struct envelope_writer *writer)
 {
 	if (socket->phase == PHASE_DUMP)
@@ -228,8 +235,8 @@ socket_put_payload(struct bennu_socket *socket, struct envelope_writer *writer,
 
 /* ---- to this client ---- */
 
-static void
-not_in_join(const struct bennu_socket *socket, const char *call)
+void
+socket_not_in_join(const struct bennu_socket *socket, const char *call)
 {
 	if (socket->phase == PHASE_JOIN)
 		socket_mistake(socket,
@@ -244,10 +251,10 @@ bennu_push(struct bennu_socket *socket, const char *event,
 {
 	struct envelope_writer writer = { 0 };
 
-	not_in_join(socket, "bennu_push");
+	socket_not_in_join(socket, "bennu_push");
 	envelope_put_string(&writer, event);
 	socket_put_payload(socket, &writer, payload);
-	send_envelope(socket, ENVELOPE_PUSH, &writer);
+	socket_send(socket, ENVELOPE_PUSH, &writer);
 }
 
 static void
@@ -259,7 +266,7 @@ send_reply(struct bennu_socket *socket, uint32_t handle, const char *status,
 	envelope_put_u32(&writer, handle);
 	envelope_put_string(&writer, status);
 	socket_put_payload(socket, &writer, payload);
-	send_envelope(socket, ENVELOPE_REPLY, &writer);
+	socket_send(socket, ENVELOPE_REPLY, &writer);
 }
 
 /* A join's answer leaves with its result. */
@@ -304,7 +311,7 @@ bennu_keep(struct bennu_socket *socket)
 	ref->socket = socket;
 	ref->handle = ++socket->handles;
 	envelope_put_u32(&writer, ref->handle);
-	send_envelope(socket, ENVELOPE_KEEP, &writer);
+	socket_send(socket, ENVELOPE_KEEP, &writer);
 	return ref;
 }
 
@@ -323,14 +330,14 @@ bennu_ref_free(struct bennu_socket_ref *ref)
 	if (ref == NULL)
 		return;
 	envelope_put_u32(&writer, ref->handle);
-	send_envelope(ref->socket, ENVELOPE_FORGET, &writer);
+	socket_send(ref->socket, ENVELOPE_FORGET, &writer);
 	free(ref);
 }
 
 void
 bennu_close(struct bennu_socket *socket)
 {
-	send_envelope(socket, ENVELOPE_CLOSE, NULL);
+	socket_send(socket, ENVELOPE_CLOSE, NULL);
 }
 
 /* ---- to everyone ---- */
@@ -341,12 +348,12 @@ broadcast(struct bennu_socket *socket, uint32_t flags, const char *topic,
 {
 	struct envelope_writer writer = { 0 };
 
-	not_in_join(socket, "a broadcast");
+	socket_not_in_join(socket, "a broadcast");
 	envelope_put_u32(&writer, flags);
 	envelope_put_data(&writer, topic, topic_size);
 	envelope_put_string(&writer, event);
 	socket_put_payload(socket, &writer, payload);
-	send_envelope(socket, ENVELOPE_BROADCAST, &writer);
+	socket_send(socket, ENVELOPE_BROADCAST, &writer);
 }
 
 void
@@ -402,7 +409,7 @@ send_topic(
 	struct envelope_writer writer = { 0 };
 
 	envelope_put_string(&writer, topic);
-	send_envelope(socket, type, &writer);
+	socket_send(socket, type, &writer);
 }
 
 void

@@ -11,6 +11,7 @@
 
 #include "channel/ack.h"
 #include "channel/channel.h"
+#include "channel/presence.h"
 #include "channel/tally.h"
 #include "channel/task.h"
 #include "channel/timer.h"
@@ -44,6 +45,7 @@ struct bennu_socket {
 	struct acks acks;
 	struct tasks tasks;
 	struct tally tally;
+	struct tracking tracking;
 	void *assigns;
 	struct scratch *scratch;
 
@@ -61,8 +63,15 @@ struct bennu_socket {
 /* The author made a mistake: a line in the log, and a crash. */
 _Noreturn void socket_mistake(const struct bennu_socket *, const char *, ...)
     __attribute__((__format__(printf, 2, 3)));
+/* It has not joined yet: then that call is a mistake. */
+void socket_not_in_join(const struct bennu_socket *, const char *call);
+/* Takes malloc'd memory, which then lives until the callback returns. */
+char *socket_keep(struct bennu_socket *, char *);
 /* Frees what lived until the callback returned. */
 void socket_clear_scratch(struct bennu_socket *);
+/* To the transport; it leaves when the callback returns, or before. */
+void socket_send(
+    struct bennu_socket *, enum envelope_type, struct envelope_writer *);
 /* Sends all that waits; ends the process when the transport is gone. */
 void socket_flush(struct bennu_socket *);
 /* An envelope's kind and payload. The author's JSON is checked. */

@@ -483,6 +483,7 @@ add_services(struct server *server)
 		worker->spec.dumpable = true;
 		worker->start.service = (struct service_start){
 			.config = &config->services[i],
+			.server = config,
 			.pubsub.slot = SLOT_NONE,
 			.presence_path = server->presence_path,
 			.secrets = server->secrets,

@@ -22,6 +22,7 @@
 #include "transport/count.h"
 #include "transport/endpoint.h"
 #include "transport/metrics.h"
+#include "transport/presence.h"
 #include "transport/query.h"
 #include "transport/topic.h"
 #include "transport/transport.h"
@@ -336,6 +337,9 @@ dispatch(struct endpoint *endpoint, struct envelope *envelope)
 	if (envelope->type == ENVELOPE_SUBSCRIBERS)
 		return count_answer(
 		    endpoint->transport, endpoint->mailbox, envelope);
+	if (envelope->type == ENVELOPE_PRESENCES)
+		return presence_from_endpoint(
+		    endpoint->transport, endpoint->mailbox, envelope);
 	if (envelope->type == ENVELOPE_TALLY)
 		return metrics_take(
 		    endpoint->transport->start->stats, envelope);
@@ -392,6 +396,7 @@ endpoint_fork(struct child *child, void *arg)
 	struct transport *t = endpoint->transport;
 	struct endpoint_start start = {
 		.config = &t->config->endpoint,
+		.server = t->config,
 		.connection = t->start->connection,
 		.peer = t->start->peer,
 		.begun = endpoint->begun,

@@ -153,8 +153,9 @@ struct bennu_channel {
 	 * Adds to what presences say (Phoenix.Presence.fetch). presences is the
 	 * object of bennu_presence_list, or the joins or leaves of a diff;
 	 * members may be added to each key's object, beside "metas". The tree
-	 * is lent, and what is added to it belongs to it. It may run in another
-	 * process than the channel. Not called yet: see Presence below.
+	 * is lent, and what is added to it belongs to it. For lists it runs in
+	 * the process that asked, for diffs in one of its own, which has 5 s:
+	 * then, and when it crashes, the diff leaves without additions.
 	 */
 	void (*fetch)(const char *topic, cJSON *presences);
 
@@ -312,14 +313,20 @@ BENNU_API void bennu_unsubscribe(struct bennu_socket *, const char *topic);
  *
  *   bennu_push(socket, "presence_state", bennu_presence_list(socket, NULL));
  *
- * topic may be NULL: the channel's own. Not inside join.
+ * topic may be NULL: the channel's own. The key is any UTF-8 string. Not inside
+ * join, nor dump.
  *
- * Until presence comes all of these fail with ENOTSUP.
+ * What fails says so by errno. EINVAL: topic or key are not UTF-8, the meta is
+ * JSON and no object. ENAMETOOLONG: topic or key have more than 16 KiB. EDQUOT:
+ * this channel would track more than 1,000 keys, or more than 1 MiB of topics,
+ * keys and metas. ESHUTDOWN: inside terminate, where only lists are served.
  */
 
 /*
  * The phx_ref of the new meta, lent until the callback returns. NULL with
- * errno: EEXIST, this channel tracks that key on that topic already.
+ * errno: EEXIST, this channel tracks that key on that topic already. phx_ref
+ * and phx_ref_prev are Bennu's: a meta's own members of these names are left
+ * out.
  */
 BENNU_API const char *bennu_presence_track(struct bennu_socket *,
     const char *topic, const char *key, struct bennu_payload meta);
@@ -331,8 +338,10 @@ BENNU_API int bennu_presence_untrack(
     struct bennu_socket *, const char *topic, const char *key);
 /*
  * All presences of a topic: {"key": {"metas": [{"phx_ref": ..., ...}]}, ...};
- * lent until the callback returns. Takes 5 s at most, or the caller crashes.
- * data is NULL: errno.
+ * lent until the callback returns. Asks and waits: presence has 5 s, or the
+ * caller crashes. data is NULL: errno, also EMFILE. Of the channel's own topic:
+ * what is broadcast there reaches the client only behind this callback, so that
+ * no diff is older than the list it belongs to.
  */
 BENNU_API struct bennu_payload bennu_presence_list(
     struct bennu_socket *, const char *topic);

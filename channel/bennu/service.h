@@ -109,7 +109,7 @@ BENNU_API void bennu_service_unsubscribe(
 
 /* ---- presences ---- */
 
-/* As those of bennu/channel.h. Fail with ENOTSUP, until presence comes. */
+/* As those of bennu/channel.h; lent until the callback returns. */
 BENNU_API struct bennu_payload bennu_service_presence_list(
     struct bennu_service_process *, const char *topic);
 BENNU_API struct bennu_payload bennu_service_presence_get_by_key(

@@ -213,16 +213,6 @@ static void
 try_not_yet(struct bennu_socket *socket)
 {
 	errno = 0;
-	say_not_yet(socket, "track",
-	    bennu_presence_track(socket, NULL, "k", bennu_empty()) == NULL);
-	say_not_yet(socket, "update",
-	    bennu_presence_update(socket, NULL, "k", bennu_empty()) == NULL);
-	say_not_yet(
-	    socket, "untrack", bennu_presence_untrack(socket, NULL, "k") == -1);
-	say_not_yet(
-	    socket, "list", bennu_presence_list(socket, NULL).data == NULL);
-	say_not_yet(socket, "get",
-	    bennu_presence_get_by_key(socket, NULL, "k").data == NULL);
 	say_not_yet(
 	    socket, "sign", bennu_sign(socket, "s", bennu_empty()) == NULL);
 	say_not_yet(
@@ -1375,8 +1365,7 @@ START_TEST(not_yet)
 {
 	joined();
 	send_event("not yet");
-	ASSERT_TOLD("PUSH track 1;PUSH update 1;PUSH untrack 1;PUSH list 1;"
-		    "PUSH get 1;PUSH sign 1;PUSH verify 1;DONE;");
+	ASSERT_TOLD("PUSH sign 1;PUSH verify 1;DONE;");
 	leave();
 }
 END_TEST
