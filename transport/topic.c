@@ -16,6 +16,7 @@
 #include "common/xmalloc.h"
 #include "transport/frame.h"
 #include "transport/inspect.h"
+#include "transport/presence.h"
 #include "transport/topic.h"
 #include "transport/topic_private.h"
 #include "transport/transport.h"
@@ -47,6 +48,7 @@ topic_fork(struct child *child, void *arg)
 	struct topic *topic = arg;
 	struct channel_start start = {
 		.config = topic->config,
+		.server = topic->transport->config,
 		.connection = topic->transport->start->connection,
 		.number = topic->number,
 		.restarts = topic->restarts,
@@ -129,6 +131,7 @@ topic_new(struct transport *t, const struct config_channel *config,
 	topic->number = ++t->last_channel;
 	topic->state = TOPIC_JOINING;
 	STAILQ_INIT(&topic->queue);
+	STAILQ_INIT(&topic->deferred);
 	RB_INIT(&topic->kept);
 	LIST_INIT(&topic->extras);
 	t->kept_bytes += kept_size(topic);
@@ -214,6 +217,7 @@ topic_replace(struct topic *old)
 	}
 	old->replaced = old->mute = true;
 	topic_unsubscribe_all(old);
+	presence_drop(old);
 	if (old->child != NULL)
 		supervisor_terminate_child(
 		    old->transport->channels, old->child);
@@ -250,6 +254,7 @@ topic_gone(struct topic *topic)
 	topic->state = TOPIC_ENDED;
 	unlist(topic);
 	topic_unsubscribe_all(topic);
+	presence_drop(topic);
 	if (topic->holding > 0)
 		return;
 	topic_join_answered(topic);
@@ -392,6 +397,7 @@ will_restart(struct supervisor *sup, struct topic *topic)
 	}
 	stats_own(stats, STATS_RESTARTS);
 	settle_crash(topic);
+	presence_drop(topic);
 	inspect_crashed(topic);
 	topic->state = TOPIC_REJOINING;
 	topic->restarts++;
@@ -406,6 +412,7 @@ on_died(struct supervisor *sup, struct child *child,
 	struct topic *topic = child_arg(child);
 
 	(void)arg;
+	presence_callback_done(topic);
 	mailbox_free(topic->mailbox);
 	topic->mailbox = NULL;
 	topic->rejoin_by = topic->end_by = 0;

@@ -112,6 +112,11 @@ struct topic {
 	 */
 	unsigned holding;
 	struct json_buffer held;
+
+	/* See presence.h. */
+	STAILQ_HEAD(, deferred) deferred;
+	bool holds_frames;
+	struct json_buffer frames; /* of broadcasts, for the client */
 };
 
 RB_HEAD(topics, topic);

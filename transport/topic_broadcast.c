@@ -8,6 +8,7 @@
 #include "common/log.h"
 #include "common/xmalloc.h"
 #include "pubsub/journal.h"
+#include "transport/presence.h"
 #include "transport/topic_private.h"
 #include "transport/transport.h"
 
@@ -220,7 +221,7 @@ topic_deliver_frame(struct transport *t, const struct text *name,
 		return;
 	if (transport_is_slow(t))
 		transport_overrun(t, "the client's backlog");
-	else
+	else if (!presence_holds_frame(topic, frame, size))
 		topic_send_made(topic, frame, size);
 }
 

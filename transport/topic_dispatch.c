@@ -10,6 +10,7 @@
 #include "transport/count.h"
 #include "transport/inspect.h"
 #include "transport/metrics.h"
+#include "transport/presence.h"
 #include "transport/topic_private.h"
 #include "transport/transport.h"
 
@@ -230,6 +231,7 @@ on_sleep(struct topic *topic)
 	free(topic->last_event);
 	topic->last_event = topic->waking;
 	topic->waking = NULL;
+	presence_callback_done(topic);
 	return true;
 }
 
@@ -240,6 +242,7 @@ on_done(struct topic *topic)
 		return false;
 	topic_item_free(topic->in_hand);
 	topic->in_hand = NULL;
+	presence_callback_done(topic);
 	topic_send_next(topic);
 	return true;
 }
@@ -263,6 +266,7 @@ on_stop(struct topic *topic, struct envelope *envelope)
 	    reason > BENNU_DRAINING)
 		return false;
 	topic->stop = reason;
+	presence_callback_done(topic);
 	topic_must_end(topic);
 	return true;
 }
@@ -304,15 +308,17 @@ dispatch(struct topic *topic, struct envelope *envelope)
 		return on_wake(topic, envelope);
 	if (envelope->type == ENVELOPE_SLEEP)
 		return on_sleep(topic);
+	if (envelope->type == ENVELOPE_TRACK ||
+	    envelope->type == ENVELOPE_UNTRACK ||
+	    envelope->type == ENVELOPE_PRESENCES)
+		return presence_from_channel(topic, envelope);
 	if (envelope->type == ENVELOPE_DUMPED)
 		return inspect_dumped(topic, envelope);
 	return false;
 }
 
-/* A mailbox that is closed or full of nonsense is a dead channel; where death
- * has not come by itself it is helped along, and settled when it is reaped. */
-static void
-channel_lost(struct topic *topic, const char *why)
+void
+topic_lost(struct topic *topic, const char *why)
 {
 	topic->mute = true;
 	if (topic->dead || topic->stop != 0)
@@ -331,7 +337,7 @@ topic_on_envelope(struct mailbox *mailbox, struct envelope *envelope, void *arg)
 
 	if (envelope == NULL) {
 		why = mailbox_error(mailbox);
-		channel_lost(
+		topic_lost(
 		    topic, strcmp(why, "end of file") == 0 ? NULL : why);
 		return;
 	}
@@ -340,5 +346,5 @@ topic_on_envelope(struct mailbox *mailbox, struct envelope *envelope, void *arg)
 	topic->stop = 0;
 	log_debug("channel %s: bad %s in state %d", topic->name.data,
 	    envelope_name(envelope->type), (int)topic->state);
-	channel_lost(topic, "it sent nonsense");
+	topic_lost(topic, TOPIC_NONSENSE);
 }

@@ -4,6 +4,7 @@
  */
 #include <assert.h>
 
+#include "transport/presence.h"
 #include "transport/subscriber.h"
 #include "transport/topic_private.h"
 #include "transport/transport.h"
@@ -13,7 +14,8 @@ struct frame topic_frame;
 bool
 topic_holds_too_much(const struct topic *topic)
 {
-	return topic->held.size > topic->transport->config->backlog_max;
+	return topic->held.size > topic->transport->config->backlog_max ||
+	    !STAILQ_EMPTY(&topic->deferred);
 }
 
 static void
@@ -91,6 +93,8 @@ let_go_of_held(struct topic *topic)
 		transport_send_frames(
 		    topic->transport, topic->held.data, topic->held.size);
 	json_buffer_free(&topic->held);
+	if (!presence_confirmed(topic))
+		topic_lost(topic, TOPIC_NONSENSE);
 	if (topic->state != TOPIC_JOINING)
 		topic_join_answered(topic);
 	if (topic->state == TOPIC_ENDED)

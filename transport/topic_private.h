@@ -84,5 +84,11 @@ void topic_unsubscribe_all(struct topic *);
 /* For its mailbox; arg: struct topic. */
 void topic_on_envelope(struct mailbox *, struct envelope *, void *arg);
 void topic_forget_all_kept(struct topic *);
+/*
+ * The channel is as good as dead. Where death has not come by itself it is
+ * helped along; it is settled when the process is reaped. why may be NULL.
+ */
+#define TOPIC_NONSENSE "it sent nonsense"
+void topic_lost(struct topic *, const char *why);
 
 #endif /* TOPIC_PRIVATE_H */

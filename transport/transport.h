@@ -165,6 +165,7 @@ struct session;
 	struct longpoll *longpoll;      /* likewise */
 	struct session *session;        /* NULL: it is none */
 	unsigned ncounts;               /* under way: count.h */
+	struct presence_client *presence; /* NULL: nobody needed it yet */
 	struct pubsub_client *pubsub;
 	struct lane *lane;            /* once it speaks WebSocket; or NULL */
 	unsigned unconfirmed;         /* requests to pubsub, for subscriber.c */
