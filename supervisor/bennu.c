@@ -1,7 +1,7 @@
 /*
  * bennu.c - the command: what one says to a server that runs, and what one
- * hears from it. It is a client of a pubsub worker, through the socket in the
- * run directory; who may open that may do all of this.
+ * hears from it. It is a client of a pubsub worker and of presence, through
+ * their sockets in the run directory; who may open these may do all of this.
  */
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -30,7 +30,8 @@
 #include "supervisor/rundir.h"
 
 #define ACCEPT_LIMIT 10  /* s until a broadcast is accepted */
-#define AGAIN        100 /* ms before the next connect to a worker */
+#define LIST_LIMIT   5   /* s until presence has answered */
+#define AGAIN        100 /* ms before the next connect */
 
 /* How it ends, beside 0. */
 enum status {
@@ -52,9 +53,17 @@ struct command {
 	struct event *again;
 	int status;
 
-	/* subscribe */
+	/* subscribe, presence -f */
 	bool ready[PUBSUB_MAX];
 	bool listening;
+
+	/* presence */
+	struct text topic;
+	bool follow;
+	struct mailbox *presence; /* NULL: not connected */
+	struct event *ask;
+	bool listed;
+	struct json_buffer diffs; /* that came before the list, as lines */
 };
 
 static void
@@ -64,6 +73,8 @@ usage(FILE *out)
 	      "  broadcast TOPIC EVENT JSON   to all who are on the topic\n"
 	      "  subscribe TOPIC              show what is broadcast there;\n"
 	      "                               room:* is all that begin so\n"
+	      "  presence [-f] TOPIC          who is there; -f, --follow: and\n"
+	      "                               what becomes of it\n"
 	      "  -c, --config FILE     the server's; see bennu.conf(5)\n"
 	      "  -p, --port PORT       its first port\n"
 	      "  -r, --run DIRECTORY   its run directory\n"
@@ -136,11 +147,11 @@ is_not_there(int error)
 }
 
 static _Noreturn void
-fail_connect(const struct command *command)
+fail_connect(const struct command *command, const char *path)
 {
 	if (is_not_there(errno))
 		errx(STATUS_FAILED, "no server runs in %s", command->directory);
-	err(STATUS_FAILED, "%s", command->socket);
+	err(STATUS_FAILED, "%s", path);
 }
 
 static void
@@ -149,7 +160,7 @@ connect_worker(struct command *command, mailbox_cb callback)
 	int fd = connect_to(command->socket);
 
 	if (fd == -1)
-		fail_connect(command);
+		fail_connect(command, command->socket);
 	command->worker = mailbox_new(fd, callback, command);
 	mailbox_attach(command->worker, command->base);
 }
@@ -232,7 +243,7 @@ send_broadcast(struct command *command, const struct broadcast *broadcast)
 }
 
 static void
-run_broadcast(struct command *command, char **argv)
+run_broadcast(struct command *command, int argc, char **argv)
 {
 	static const struct timeval limit = { .tv_sec = ACCEPT_LIMIT };
 	struct broadcast broadcast = {
@@ -241,6 +252,7 @@ run_broadcast(struct command *command, char **argv)
 		.kind = BENNU_JSON,
 	};
 
+	(void)argc;
 	check_name("topic", argv[0]);
 	check_name("event", argv[1]);
 	broadcast.payload = check_payload(argv[2]);
@@ -278,17 +290,26 @@ on_ready(unsigned worker, void *arg)
 }
 
 static void
-on_entry(unsigned worker, const struct text *object, void *arg)
+fail_print(struct command *command)
 {
-	struct command *command = arg;
-
-	(void)worker;
-	if (fwrite(object->data, 1, object->size, stdout) == object->size &&
-	    putchar('\n') != EOF && fflush(stdout) == 0)
-		return;
 	if (errno != EPIPE)
 		warn("standard output");
 	finish(command, errno == EPIPE ? 0 : STATUS_FAILED);
+}
+
+static void
+print_line(struct command *command, const struct text *line)
+{
+	if (fwrite(line->data, 1, line->size, stdout) != line->size ||
+	    putchar('\n') == EOF || fflush(stdout) != 0)
+		fail_print(command);
+}
+
+static void
+on_entry(unsigned worker, const struct text *object, void *arg)
+{
+	(void)worker;
+	print_line(arg, object);
 }
 
 static void
@@ -354,8 +375,26 @@ catch_signals(struct command *command)
 		    NULL);
 }
 
+/* Until the server has ended, or somebody interrupts. */
 static void
-run_subscribe(struct command *command, char **argv)
+listen_to(struct command *command, const struct tap_reader_topics *topics,
+    const struct tap_reader_callbacks *callbacks)
+{
+	struct tap_reader *reader;
+
+	command->again = event_new(command->base, -1, 0, on_again, command);
+	connect_worker(command, on_worker);
+	catch_signals(command);
+	reader = tap_reader_new(
+	    command->base, command->directory, topics, callbacks, command);
+	if (reader == NULL)
+		exit(STATUS_FAILED);
+	event_base_dispatch(command->base);
+	tap_reader_free(reader);
+}
+
+static void
+run_subscribe(struct command *command, int argc, char **argv)
 {
 	static const struct tap_reader_callbacks callbacks = {
 		.ready = on_ready,
@@ -365,32 +404,215 @@ run_subscribe(struct command *command, char **argv)
 	struct tap_reader_topics topics = {
 		.name = { .data = argv[0], .size = strlen(argv[0]) },
 	};
-	struct tap_reader *reader;
 
+	(void)argc;
 	check_name("topic", argv[0]);
 	topics.is_prefix = argv[0][topics.name.size - 1] == '*';
 	if (topics.is_prefix)
 		topics.name.size--;
-	command->again = event_new(command->base, -1, 0, on_again, command);
-	connect_worker(command, on_worker);
-	catch_signals(command);
-	reader = tap_reader_new(
-	    command->base, command->directory, &topics, &callbacks, command);
-	if (reader == NULL)
-		exit(STATUS_FAILED);
-	event_base_dispatch(command->base);
-	tap_reader_free(reader);
+	listen_to(command, &topics, &callbacks);
+}
+
+/* ---- presence ---- */
+
+static void
+ask_later(struct command *command)
+{
+	static const struct timeval pause = { .tv_usec = AGAIN * 1000 };
+
+	mailbox_free(command->presence);
+	command->presence = NULL;
+	event_add(command->ask, &pause);
+}
+
+static void
+print_listed(struct command *command, struct envelope *envelope)
+{
+	struct text list = envelope_get_text(envelope);
+
+	if (!envelope_end(envelope))
+		return; /* cut off: it will be asked again */
+	command->listed = true;
+	print_line(command, &list);
+	if (command->diffs.size > 0 &&
+	    (fwrite(command->diffs.data, 1, command->diffs.size, stdout) !=
+		    command->diffs.size ||
+		fflush(stdout) != 0))
+		fail_print(command);
+	json_buffer_free(&command->diffs);
+	if (!command->follow)
+		finish(command, command->status);
+}
+
+/* It has died over the question, or it has answered. */
+static void
+on_presence(struct mailbox *mailbox, struct envelope *envelope, void *arg)
+{
+	struct command *command = arg;
+
+	(void)mailbox;
+	if (envelope != NULL && envelope->type == ENVELOPE_PR_LISTED)
+		print_listed(command, envelope);
+	if (!command->listed) {
+		ask_later(command);
+		return;
+	}
+	mailbox_free(command->presence);
+	command->presence = NULL;
+}
+
+static void
+on_ask(int fd, short what, void *arg)
+{
+	struct command *command = arg;
+	struct envelope_writer hello = { 0 }, list = { 0 };
+	char *path = xasprintf("%s/presence.sock", command->directory);
+
+	(void)what;
+	fd = connect_to(path);
+	if (fd == -1 && errno != EAGAIN)
+		fail_connect(command, path);
+	free(path);
+	if (fd == -1) {
+		ask_later(command);
+		return;
+	}
+	command->presence = mailbox_new(fd, on_presence, command);
+	mailbox_attach(command->presence, command->base);
+	envelope_put_u64(&hello, 0);
+	envelope_put_u32(&hello, SLOT_NONE);
+	mailbox_send(command->presence, ENVELOPE_PR_HELLO, &hello);
+	envelope_put_data(&list, command->topic.data, command->topic.size);
+	envelope_put_string(&list, NULL);
+	mailbox_send(command->presence, ENVELOPE_PR_LIST, &list);
+}
+
+static void
+on_no_list(int fd, short what, void *arg)
+{
+	struct command *command = arg;
+
+	(void)fd;
+	(void)what;
+	if (command->listed)
+		return;
+	warnx("presence did not answer in %d s", LIST_LIMIT);
+	finish(command, STATUS_FAILED);
+}
+
+static void
+ask_for_list(struct command *command)
+{
+	static const struct timeval limit = { .tv_sec = LIST_LIMIT };
+
+	command->ask = event_new(command->base, -1, 0, on_ask, command);
+	event_active(command->ask, EV_TIMEOUT, 0);
+	event_base_once(
+	    command->base, -1, EV_TIMEOUT, on_no_list, command, &limit);
+}
+
+/* All that becomes of the list from now on will be heard. */
+static void
+on_ready_to_follow(unsigned worker, void *arg)
+{
+	struct command *command = arg;
+	bool listening = command->listening;
+
+	on_ready(worker, command);
+	if (!listening && command->listening)
+		ask_for_list(command);
+}
+
+/* A member of an object of a tap, which is JSON without white space. */
+static struct json_span
+member_of(const struct text *object, const char *name)
+{
+	const char *at = object->data + 1, *end = object->data + object->size;
+	const size_t size = strlen(name);
+
+	while (at < end && *at == '"') {
+		struct json_span key = json_scan_value(&at, end), value;
+
+		at++; /* the colon */
+		value = json_scan_value(&at, end);
+		at++; /* the comma, or the end */
+		if (key.size == size + 2 &&
+		    memcmp(key.data + 1, name, size) == 0)
+			return value;
+	}
+	return (struct json_span){ .kind = JSON_BAD };
+}
+
+static void
+on_diff(unsigned worker, const struct text *object, void *arg)
+{
+	static const char diff[] = "\"presence_diff\"";
+	struct command *command = arg;
+	struct json_span event = member_of(object, "event");
+	struct json_span payload = member_of(object, "payload");
+	struct text line = { (char *)(uintptr_t)payload.data, payload.size };
+
+	(void)worker;
+	if (event.size != strlen(diff) ||
+	    memcmp(event.data, diff, event.size) != 0)
+		return;
+	if (payload.kind == JSON_BAD) {
+		warnx("a diff that is too large to be shown");
+	} else if (command->listed) {
+		print_line(command, &line);
+	} else {
+		json_append(&command->diffs, line.data, line.size);
+		json_append_text(&command->diffs, "\n");
+	}
+}
+
+static bool
+is_follow(const char *option)
+{
+	return strcmp(option, "-f") == 0 || strcmp(option, "--follow") == 0;
+}
+
+static void
+run_presence(struct command *command, int argc, char **argv)
+{
+	static const struct tap_reader_callbacks callbacks = {
+		.ready = on_ready_to_follow,
+		.entry = on_diff,
+		.missed = on_missed,
+	};
+	struct tap_reader_topics topics = { 0 };
+
+	command->follow = argc == 2;
+	if (is_follow(argv[0]) != command->follow) {
+		usage(stderr);
+		exit(STATUS_USAGE);
+	}
+	check_name("topic", argv[argc - 1]);
+	command->topic = (struct text){
+		.data = argv[argc - 1],
+		.size = strlen(argv[argc - 1]),
+	};
+	if (command->follow) {
+		topics.name = command->topic;
+		listen_to(command, &topics, &callbacks);
+	} else {
+		ask_for_list(command);
+		event_base_dispatch(command->base);
+	}
+	mailbox_free(command->presence);
+	json_buffer_free(&command->diffs);
 }
 
 /* ---- the program ---- */
 
 static const struct {
 	const char *name;
-	int nargs;
-	void (*run)(struct command *, char **argv);
+	int min, max; /* arguments */
+	void (*run)(struct command *, int argc, char **argv);
 } commands[] = {
-	{ "broadcast", 3, run_broadcast },
-	{ "subscribe", 1, run_subscribe },
+	{ "broadcast", 3, 3, run_broadcast },
+	{ "subscribe", 1, 1, run_subscribe },
+	{ "presence", 1, 2, run_presence },
 };
 
 static int
@@ -432,7 +654,8 @@ find_command(int argc, char **argv, int at)
 		for (size_t i = 0; i < sizeof commands / sizeof commands[0];
 		     i++)
 			if (strcmp(commands[i].name, argv[at]) == 0 &&
-			    commands[i].nargs == argc - at - 1)
+			    commands[i].min <= argc - at - 1 &&
+			    commands[i].max >= argc - at - 1)
 				return i;
 	usage(stderr);
 	exit(STATUS_USAGE);
@@ -453,7 +676,7 @@ main(int argc, char **argv)
 	command.base = event_base_new();
 	if (command.base == NULL)
 		errx(STATUS_FAILED, "event_base_new");
-	commands[i].run(&command, argv + at + 1);
+	commands[i].run(&command, argc - at - 1, argv + at + 1);
 	mailbox_free(command.worker);
 	event_base_free(command.base);
 	free(command.directory);
