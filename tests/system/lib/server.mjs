@@ -191,7 +191,7 @@ export class Server {
 
   workers(role) {
     return this.processes().filter(
-      (p) => p.pid !== this.pid && p.title.startsWith(`bennu: ${role} `),
+      (p) => p.pid !== this.pid && `${p.title} `.startsWith(`bennu: ${role} `),
     );
   }
 
@@ -212,7 +212,7 @@ export class Server {
 
   // Until the processes are as many of each role as expected.
   async settles(expected) {
-    const all = { supervisor: 1, pubsub: this.pubsub, ...expected };
+    const all = { supervisor: 1, pubsub: this.pubsub, presence: 1, ...expected };
     for (const role of Object.keys(all)) if (all[role] === 0) delete all[role];
     const same = () => {
       const census = this.census();
