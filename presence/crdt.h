@@ -143,7 +143,8 @@ const struct text *crdt_entry_node(const struct crdt_entry *);
 
 /*
  * What became visible and what no longer is in one topic, by one call below:
- * one presence_diff. Both parts are in the order of crdt_topic_first. What left
+ * one presence_diff; not both parts are empty, and both are in the order of
+ * crdt_topic_first. What left
  * is freed when the callback has returned; the set is already as it will be,
  * and must not be changed meanwhile.
  */

@@ -5,8 +5,8 @@
  * behind clock 'since'; with a dot behind 'from' and up to 'to' there are
  * these, and no others; all that as of my clock 'asof'". Who knows as much as
  * 'from' and 'since' knows afterwards as much as 'to' and 'asof'. A state is
- * that from 0. What follows the first part of a large one has since = asof: all
- * that went was said in the first.
+ * that from and since 0. What follows the first part of a large one has since =
+ * asof: all that went was said in the first.
  */
 #include <assert.h>
 #include <string.h>
@@ -136,7 +136,7 @@ write_parts(const struct crdt *crdt, uint64_t from, uint64_t since,
 	const struct crdt_replica *own = crdt->own;
 	struct head head = { .node = own->node,
 		.epoch = own->epoch,
-		.since = from == 0 ? own->clock : since,
+		.since = since,
 		.from = from,
 		.asof = own->clock };
 
@@ -153,8 +153,7 @@ crdt_write(const struct crdt *crdt, const struct crdt_clock *known,
 	const struct crdt_replica *own = crdt->own;
 
 	if (known->epoch != own->epoch || known->seen > own->clock ||
-	    known->clock > known->seen || known->clock == 0 ||
-	    known->seen < crdt->history.floor)
+	    known->clock > known->seen || known->seen < crdt->history.floor)
 		crdt_write_state(crdt, cb, arg);
 	else if (known->clock < own->clock)
 		write_parts(crdt, known->clock, known->seen, cb, arg);
@@ -291,9 +290,9 @@ crdt_message_of(const void *data, size_t size, struct crdt_clock *clock)
 /* ---- merging ---- */
 
 /*
- * A state as of later is taken even when its first part does not reach as far
- * as what is known: the entries behind it stay until the next parts have come,
- * which tell of them, too.
+ * A part of a large one, as of later, is taken even when it does not reach as
+ * far as what is known: the entries behind it stay until the next parts have
+ * come, which tell of them, too.
  */
 static enum crdt_merge
 judge(const struct crdt_replica *replica, const struct head *head)
@@ -302,10 +301,6 @@ judge(const struct crdt_replica *replica, const struct head *head)
 		return CRDT_UNKNOWN;
 	if (head->epoch < replica->epoch || head->asof < replica->seen ||
 	    (head->asof == replica->seen && head->to <= replica->clock))
-		return CRDT_OLD;
-	if (head->from == 0)
-		return CRDT_MERGED;
-	if (head->to < replica->clock)
 		return CRDT_OLD;
 	if (head->from > replica->clock || head->since > replica->seen)
 		return CRDT_GAP;
