@@ -139,7 +139,7 @@ test('tasks are in the tree, may be killed, are limited, and end with their chan
   assert.equal((await call(channel, 'echo')).status, 'ok');
 });
 
-test('channels that need presence and tokens are written already; until then ENOTSUP', async (t) => {
+test('channels that need tokens are written already; until then ENOTSUP', async (t) => {
   const of = (name) => ({ module: `api.so:${name}` });
   const other = await start(t, {
     socket: { module: 'api.so:auth_socket' },
@@ -155,12 +155,16 @@ test('channels that need presence and tokens are written already; until then ENO
   const lobby = await client.join('notifications:lobby');
   const { user_name: name } = (await lobby.event('user_info'))[4];
   assert.match(name, /^notifications:[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
-  assert.deepEqual((await lobby.event('not_tracked'))[4], missing);
-  assert.deepEqual((await lobby.event('presence_state'))[4], missing);
+  const state = (await lobby.event('presence_state'))[4];
+  assert.deepEqual(Object.keys(state), [name]);
+  assert.match(state[name].metas[0].online_at, /^\d+$/);
+  assert.deepEqual((await lobby.event('presence_diff'))[4], { joins: state, leaves: {} });
   lobby.send('notify_direct', { recipient: name, body: 'x' });
   assert.equal((await lobby.event('notification'))[4].body, 'x');
   const tracked = await client.join('tracked');
-  assert.deepEqual(await tracked.call('track', {}), { status: 'error', response: missing });
+  const { metas: [{ phx_ref: ref, ...meta }] } = await tracked.ok('track', { in: 'cart' });
+  assert.deepEqual(meta, { in: 'cart' });
+  assert.equal((await tracked.ok('track', {})).metas[0].phx_ref_prev, ref);
   const recurring = await client.join('recurring');
   assert.deepEqual((await recurring.event('new_token'))[4], missing);
   assert.deepEqual(await recurring.call('verify', {}), { status: 'error', response: missing });

@@ -48,8 +48,6 @@ test('a service hears, says, and has timers', async (t) => {
   assert.equal((await hear('cancelled')).n, -1);
   await tell('bytes');
   assert.deepEqual([...(await hear('bytes'))], [0, 1]);
-  await tell('presence');
-  assert.equal((await hear('presence')).n, 1);
 
   const other = await client.join('other:1');
   await tell('subscribe', { topic: 'other:1' });

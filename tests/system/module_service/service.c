@@ -82,9 +82,6 @@ handle_in(
 	else if (strcmp(msg->event, "nonsense") == 0)
 		bennu_service_broadcast(
 		    service, OUT, "nonsense", bennu_text("{a}"));
-	else if (strcmp(msg->event, "presence") == 0)
-		say(service, "presence",
-		    bennu_service_presence_list(service, "t").data == NULL);
 	else if (strcmp(msg->event, "abort") == 0)
 		abort();
 	else
