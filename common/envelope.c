@@ -51,6 +51,7 @@ envelope_name(enum envelope_type type)
 		NAME(PS_READY);
 		NAME(PS_PUBLISH);
 		NAME(PS_COUNT);
+		NAME(PS_ROOM);
 		NAME(PS_SUBSCRIBED);
 		NAME(PS_UNSUBSCRIBED);
 		NAME(PS_ACCEPTED);
@@ -60,6 +61,7 @@ envelope_name(enum envelope_type type)
 		NAME(PS_REST);
 		NAME(PS_YOURS);
 		NAME(PS_COUNTED);
+		NAME(PS_ENOUGH);
 		NAME(CONNECT);
 		NAME(CONNECT_BEGUN);
 		NAME(CONNECTED);
@@ -221,6 +223,13 @@ envelope_put_raw(struct envelope_writer *writer, const void *data, size_t size)
 
 	if (size > 0)
 		memcpy(at, data, size);
+}
+
+void
+envelope_writer_trim(struct envelope_writer *writer)
+{
+	writer->data = xrealloc(writer->data, writer->size);
+	writer->room = writer->size;
 }
 
 void

@@ -84,6 +84,7 @@ enum envelope_type {
 				    kind, payload: to all but the sending
 				    connection */
 	ENVELOPE_PS_COUNT,       /* topic: how many subscribe to it here? */
+	ENVELOPE_PS_ROOM,        /* what came before ENOUGH was taken */
 
 	/* pubsub -> transport, tool */
 	ENVELOPE_PS_SUBSCRIBED = 250, /* u32 part, topic, u32 n and n times u64
@@ -99,6 +100,7 @@ enum envelope_type {
 				client's socket that was short */
 	ENVELOPE_PS_YOURS,   /* the lane: it is free */
 	ENVELOPE_PS_COUNTED, /* u32 n */
+	ENVELOPE_PS_ENOUGH,  /* there is more, for who says ROOM */
 
 	/* transport -> connect */
 	ENVELOPE_CONNECT = 260, /* u32 mount, params, transport, token or none,
@@ -197,6 +199,8 @@ void envelope_put_data(struct envelope_writer *, const void *, size_t);
 void envelope_put_string(struct envelope_writer *, const char *); /* or NULL */
 /* Fields as another writer made them. */
 void envelope_put_raw(struct envelope_writer *, const void *, size_t);
+/* Gives back the room that was not needed: for what is kept. */
+void envelope_writer_trim(struct envelope_writer *);
 void envelope_writer_free(struct envelope_writer *);
 
 #endif /* ENVELOPE_H */

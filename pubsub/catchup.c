@@ -38,6 +38,8 @@ was_given(const struct peer *peer, enum part part, unsigned origin)
 	    peer->received[part][origin] <
 		atomic_load(&peer->slot->queued[part][origin]))
 		return 0; /* not all that was given has come */
+	if (atomic_load(&peer->slot->is_behind))
+		return atomic_load(&peer->slot->given[origin]);
 	epoch = atomic_load(&peer->slot->epoch);
 	if (epoch == 0 || epoch >= pubsub->epoch ||
 	    pubsub->epoch - epoch > SHARED_EPOCHS)
@@ -208,73 +210,52 @@ settle(struct peer *peer)
 
 /* ---- what was not begun ---- */
 
-static bool
-give_again(struct peer *peer, unsigned origin)
+/* Goes back to what it may miss of a journal. */
+static void
+set_back(struct peer *peer, unsigned origin)
 {
-	uint64_t has[PARTS], from = UINT64_MAX;
-	uint64_t last = pubsub_position(peer->pubsub, origin);
-	enum journal_result result;
-	struct missed missed;
+	struct behind *behind = peer->behind;
+	uint64_t from = UINT64_MAX, base = behind->bases[origin];
 
 	for (enum part part = 0; part < PARTS; part++) {
 		uint64_t begin = begin_of(peer, part, origin);
 
-		has[part] = has_up_to(peer, part, origin);
+		behind->has[part][origin] = has_up_to(peer, part, origin);
 		if (begin < from)
 			from = begin;
 	}
-	if (from > last)
-		return true;
-	missed_begin(&missed, peer, origin, from);
-	while ((result = missed_next(&missed, last)) == JOURNAL_OK) {
-		struct outgoing_broadcast out;
-
-		outgoing_begin(&out, origin, &missed.entry);
-		if (!journal_is_valid(&missed.reader)) {
-			outgoing_end(&out);
-			continue; /* the next read will say so */
-		}
-		deliver_to(missed.sub, &out,
-		    misses(missed.sub, PART_CLIENT, origin, missed.entry.number,
-			has[PART_CLIENT]),
-		    misses(missed.sub, PART_CHANNEL, origin,
-			missed.entry.number, has[PART_CHANNEL]));
-		deliver_flush_peer(peer);
-		outgoing_end(&out);
-	}
-	return result == JOURNAL_END;
+	/* Before its base it is as gone as what was overwritten: number 0. */
+	if (from <= pubsub_position(peer->pubsub, origin))
+		behind->readers[origin].next = from > base ? from - base : 0;
 }
 
+/* Those that were not confirmed before have nothing to catch up with. */
 static void
-forget_since(struct peer *peer)
+begin_others(struct peer *peer)
 {
 	struct subscription *sub;
 
 	RB_FOREACH (sub, subscription_tree, &peer->topics)
-		for (int part = 0; part < PARTS; part++) {
-			free(sub->since[part]);
-			sub->since[part] = NULL;
-		}
+		for (enum part part = 0; part < PARTS; part++)
+			if (sub->since[part] == NULL)
+				subscription_begins(sub, part);
 }
 
 bool
 catch_up(struct peer *peer)
 {
-	struct pubsub *pubsub = peer->pubsub;
-	bool whole = true;
-
+	begin_others(peer);
 	if (!settle(peer)) {
 		shutdown(peer->fd, SHUT_RDWR);
 		return false;
 	}
-	if (!peer->missed)
-		for (unsigned i = 0; i < pubsub->shared->nworkers; i++)
-			whole = give_again(peer, i) && whole;
-	if (peer->missed || !whole)
+	if (peer->missed)
 		mailbox_send(peer->mailbox, ENVELOPE_PS_OVERRUN, NULL);
-	forget_since(peer);
+	behind_new(peer);
+	for (unsigned i = 0; i < peer->pubsub->shared->nworkers; i++)
+		if (!peer->missed)
+			set_back(peer, i);
 	peer->ready = true;
-	if (peer->slot != NULL)
-		atomic_store(&peer->slot->epoch, pubsub->epoch);
+	behind_go_on(peer);
 	return true;
 }

@@ -24,6 +24,9 @@
 #define RETRY_MIN        2 /* ms between tries to connect, doubling */
 #define RETRY_MAX        1000
 #define CONNECTION_SHIFT 32 /* of publish numbers of one connection */
+/* Bytes of publishes that are on their way, of which the mailbox may hold a
+ * copy. One is always taken. */
+#define UNDER_WAY_MAX (256U << 10)
 
 /* Somebody who waits for a confirmation. */
 struct waiter {
@@ -70,8 +73,11 @@ struct pubsub_client {
 	STAILQ_HEAD(, waiter) confirmed;
 	struct topics topics;
 	STAILQ_HEAD(, publish) publishes; /* that are not accepted yet */
+	struct publish *unsent;           /* the first that waits; or NULL */
 	uint64_t last_number;
 	size_t unaccepted;
+	size_t under_way; /* of these: were sent */
+	bool asked;       /* by the worker, whether there is room */
 
 	bool serves; /* there is a client: */
 	uint32_t mount;
@@ -153,14 +159,35 @@ send_request(struct pubsub_client *client, const struct topic *topic,
 	mailbox_send(client->mailbox, ENVELOPE_PS_SUBSCRIBE, &writer);
 }
 
+static size_t
+publish_size(const struct publish *publish)
+{
+	return sizeof *publish + publish->body.size;
+}
+
 static void
 send_publish(struct pubsub_client *client, const struct publish *publish)
 {
 	struct envelope_writer writer = { 0 };
 
+	client->under_way += publish_size(publish);
 	envelope_put_raw(&writer, publish->body.data + ENVELOPE_HEAD,
 	    publish->body.size - ENVELOPE_HEAD);
 	mailbox_send(client->mailbox, ENVELOPE_PS_PUBLISH, &writer);
+}
+
+/* As many as may be on their way. */
+static void
+send_publishes(struct pubsub_client *client)
+{
+	struct publish *publish;
+
+	while ((publish = client->unsent) != NULL &&
+	    (client->under_way == 0 ||
+		client->under_way + publish_size(publish) <= UNDER_WAY_MAX)) {
+		client->unsent = STAILQ_NEXT(publish, entry);
+		send_publish(client, publish);
+	}
 }
 
 /* The worker that we had can write to the client no more: the lane is ours,
@@ -236,7 +263,6 @@ renew(struct pubsub_client *client)
 {
 	struct topic *topic;
 	struct request *request;
-	struct publish *publish;
 
 	send_hello(client);
 	send_serves(client);
@@ -257,8 +283,9 @@ renew(struct pubsub_client *client)
 		STAILQ_FOREACH (request, &topic->requests, entry)
 			if (!request->renewal)
 				send_request(client, topic, request);
-	STAILQ_FOREACH (publish, &client->publishes, entry)
-		send_publish(client, publish);
+	client->under_way = 0;
+	client->unsent = STAILQ_FIRST(&client->publishes);
+	send_publishes(client);
 }
 
 static void on_envelope(struct mailbox *, struct envelope *, void *);
@@ -400,21 +427,30 @@ on_confirmed(
 	return true;
 }
 
+static uint64_t
+last_sent(const struct pubsub_client *client)
+{
+	return client->unsent == NULL ? client->last_number
+				      : client->unsent->number - 1;
+}
+
 static bool
 on_accepted(struct pubsub_client *client, struct envelope *envelope)
 {
 	uint64_t number = envelope_get_u64(envelope);
 	struct publish *publish;
 
-	if (!envelope_end(envelope) || number > client->last_number)
+	if (!envelope_end(envelope) || number > last_sent(client))
 		return false;
 	while ((publish = STAILQ_FIRST(&client->publishes)) != NULL &&
 	    publish->number <= number) {
 		STAILQ_REMOVE_HEAD(&client->publishes, entry);
-		client->unaccepted -= publish->body.size;
+		client->unaccepted -= publish_size(publish);
+		client->under_way -= publish_size(publish);
 		envelope_writer_free(&publish->body);
 		free(publish);
 	}
+	send_publishes(client);
 	if (publish == NULL)
 		client->callbacks->idle(client->arg);
 	return true;
@@ -484,6 +520,17 @@ on_rest(struct pubsub_client *client, struct envelope *envelope)
 	return true;
 }
 
+/* There is more than may come unasked. */
+static bool
+on_enough(struct pubsub_client *client, struct envelope *envelope)
+{
+	if (client->asked || !envelope_end(envelope))
+		return false;
+	client->asked = true;
+	pubsub_client_room(client);
+	return true;
+}
+
 static bool
 dispatch(struct pubsub_client *client, struct envelope *envelope)
 {
@@ -501,6 +548,8 @@ dispatch(struct pubsub_client *client, struct envelope *envelope)
 		client->callbacks->overrun(client->arg);
 		return true;
 	}
+	if (envelope->type == ENVELOPE_PS_ENOUGH)
+		return on_enough(client, envelope);
 	if (envelope->type == ENVELOPE_PS_ACCEPTED)
 		return on_accepted(client, envelope);
 	if (envelope->type == ENVELOPE_PS_SUBSCRIBED)
@@ -523,6 +572,7 @@ on_envelope(struct mailbox *mailbox, struct envelope *envelope, void *arg)
 		    envelope_name(envelope->type));
 	}
 	client->mailbox = NULL;
+	client->asked = false;
 	mailbox_free(mailbox);
 	retry_later(client);
 	register_lane(client);
@@ -694,10 +744,24 @@ pubsub_publish(struct pubsub_client *client, const struct broadcast *broadcast,
 	envelope_put_u64(&publish->body, publish->number);
 	envelope_put_u32(&publish->body, flags);
 	broadcast_put(&publish->body, broadcast);
+	envelope_writer_trim(&publish->body);
 	STAILQ_INSERT_TAIL(&client->publishes, publish, entry);
-	client->unaccepted += publish->body.size;
+	client->unaccepted += publish_size(publish);
+	if (client->unsent == NULL)
+		client->unsent = publish;
 	if (client->mailbox != NULL)
-		send_publish(client, publish);
+		send_publishes(client);
+}
+
+void
+pubsub_client_room(struct pubsub_client *client)
+{
+	if (!client->asked ||
+	    (client->callbacks->has_room != NULL &&
+		!client->callbacks->has_room(client->arg)))
+		return;
+	client->asked = false;
+	mailbox_send(client->mailbox, ENVELOPE_PS_ROOM, NULL);
 }
 
 void

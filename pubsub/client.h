@@ -38,6 +38,9 @@ struct pubsub_callbacks {
 	void (*overrun)(void *arg);
 	/* All publishes have been accepted. */
 	void (*idle)(void *arg);
+	/* Is what came taken, so far that more may come? False:
+	 * pubsub_client_room will be called. NULL: it is. */
+	bool (*has_room)(void *arg);
 };
 
 /* Who we are. */
@@ -79,6 +82,8 @@ void pubsub_unsubscribe(struct pubsub_client *, enum part,
 /* To everybody but this process. flags: JOURNAL_*. */
 void pubsub_publish(
     struct pubsub_client *, const struct broadcast *, uint32_t flags);
+/* Less waits now: the worker may hear of it. */
+void pubsub_client_room(struct pubsub_client *);
 /*
  * The same under a number of the caller's own, larger than all before: who
  * keeps them for a successor with the same identity, which publishes again what
@@ -89,7 +94,7 @@ void pubsub_publish_as(struct pubsub_client *, uint64_t number,
 uint64_t pubsub_last(const struct pubsub_client *);
 /* A predecessor used numbers up to this one. */
 void pubsub_go_on(struct pubsub_client *, uint64_t last);
-/* Bytes of publishes that were not accepted yet. */
+/* Memory of publishes that were not accepted yet: bytes. */
 size_t pubsub_unaccepted(const struct pubsub_client *);
 
 #endif /* CLIENT_H */

@@ -72,6 +72,8 @@ send_part(struct peer *peer, enum part part, enum envelope_type type,
 		peer->largest = 0;
 	if (peer->largest < size)
 		peer->largest = size;
+	peer->waiting[part] += size;
+	peer->messages += part == PART_CHANNEL;
 	if (peer->slot != NULL)
 		note_queued(peer->slot, part, origin, number);
 	mailbox_send(peer->mailbox, type, writer);
@@ -173,6 +175,8 @@ write_lane(struct peer *peer, const struct pieces *pieces)
 	switch (lane_give(
 	    peer->lane, peer->generation, n == -1 ? 0 : (size_t)n, n == -1)) {
 	case LANE_FREE:
+		/* So its transport had nothing more to write either. */
+		peer->waiting[PART_CLIENT] = 0;
 		break;
 	case LANE_YOURS:
 		mailbox_send(peer->mailbox, ENVELOPE_PS_YOURS, NULL);
@@ -206,6 +210,12 @@ deliver_forget(struct peer *peer)
 	TAILQ_REMOVE(&peer->pubsub->dirty, peer, dirty);
 	pieces->next = peer->pubsub->spare;
 	peer->pubsub->spare = pieces;
+}
+
+size_t
+deliver_collected(const struct peer *peer)
+{
+	return peer->pieces == NULL ? 0 : peer->pieces->size;
 }
 
 void
@@ -397,7 +407,8 @@ deliver_entry(
 	TAILQ_FOREACH (sub, &topic->subscribers, of_topic)
 		if (sub->peer->ready &&
 		    (entry->connection == 0 ||
-			sub->peer->connection != entry->connection))
+			sub->peer->connection != entry->connection) &&
+		    !behind_falls(sub->peer, origin))
 			deliver_to(sub, out, true, true);
 }
 
@@ -417,20 +428,28 @@ overrun(struct pubsub *pubsub, unsigned origin)
 	pubsub->readers[origin].next = journal_head(journal) + 1;
 	for (peer = TAILQ_FIRST(&pubsub->peers); peer != NULL; peer = next) {
 		next = TAILQ_NEXT(peer, entry);
-		if (!RB_EMPTY(&peer->topics))
+		/* Who is behind will find out. */
+		if (!RB_EMPTY(&peer->topics) && peer->behind == NULL)
 			mailbox_send(peer->mailbox, ENVELOPE_PS_OVERRUN, NULL);
 	}
 }
 
+/* Up to where it ends just now: others may append as fast as we read. */
 static void
 deliver_from(struct batch *batch, unsigned origin)
 {
 	struct pubsub *pubsub = batch->pubsub;
+	struct journal_reader *reader = &pubsub->readers[origin];
+	uint64_t last = journal_head(reader->journal);
 	struct journal_entry entry;
-	enum journal_result result;
 
-	while ((result = journal_read(&pubsub->readers[origin], &entry)) !=
-	    JOURNAL_END) {
+	while (reader->next <= last ||
+	    (reader->epoch != 0 &&
+		reader->epoch != journal_epoch(reader->journal))) {
+		enum journal_result result = journal_read(reader, &entry);
+
+		if (result == JOURNAL_END)
+			break;
 		if (result == JOURNAL_OVERRUN)
 			overrun(pubsub, origin);
 		else
@@ -447,6 +466,8 @@ deliver_all(struct pubsub *pubsub)
 	static struct batch batch;
 
 	batch.pubsub = pubsub;
+	pubsub->undelivered = 0;
+	behind_round(pubsub);
 	for (unsigned i = 0; i < pubsub->shared->nworkers; i++)
 		deliver_from(&batch, i);
 }

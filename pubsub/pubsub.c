@@ -24,6 +24,7 @@
 #define LET_GO_MAX 65536 /* connections remembered as let go */
 /* Entries that may have been given to some before the progress was noted. */
 #define BEYOND_PROGRESS 1000000
+#define ENTRY_HEADS     256 /* of an entry in the journal, beside its payload */
 
 static void on_envelope(struct mailbox *, struct envelope *, void *);
 
@@ -50,6 +51,7 @@ peer_free(struct peer *peer)
 	struct subscription *sub;
 
 	deliver_forget(peer);
+	behind_free(peer);
 	if (peer->full)
 		TAILQ_REMOVE(&pubsub->full, peer, of_full);
 	while ((sub = RB_ROOT(&peer->topics)) != NULL)
@@ -258,6 +260,8 @@ on_subscribe(struct peer *peer, struct envelope *envelope)
 		sub->channel = true;
 	if (!get_since(sub, part, envelope))
 		return false;
+	if (peer->behind != NULL)
+		subscription_begins(sub, part);
 	confirm(peer, ENVELOPE_PS_SUBSCRIBED, part, &topic);
 	return true;
 }
@@ -372,6 +376,11 @@ on_publish(struct peer *peer, struct envelope *envelope)
 	adapters_published(pubsub->adapters, &entry);
 	tap_published(pubsub->tap, &entry);
 	event_active(pubsub->deliver_event, EV_TIMEOUT, 0);
+	/* What all have sent while we were stopped may be more than the ring
+	 * can hold. */
+	pubsub->undelivered += entry.broadcast.payload.size + ENTRY_HEADS;
+	if (pubsub->undelivered > journal_map_size(pubsub->journal) / 4)
+		deliver_all(pubsub);
 	return true;
 }
 
@@ -427,6 +436,8 @@ dispatch(struct peer *peer, struct envelope *envelope)
 		return on_unsubscribe(peer, envelope);
 	if (envelope->type == ENVELOPE_PS_PUBLISH)
 		return on_publish(peer, envelope);
+	if (envelope->type == ENVELOPE_PS_ROOM)
+		return envelope_end(envelope) && behind_has_room(peer);
 	if (envelope->type == ENVELOPE_PS_COUNT)
 		return on_count(peer, envelope);
 	return false;
@@ -580,6 +591,7 @@ pubsub_run(void *arg)
 	open_shared(&pubsub);
 	pubsub.deliver_event = event_new(
 	    pubsub.leaf.base, -1, 0, on_deliver, &pubsub);
+	behind_start(&pubsub);
 	start_streams(&pubsub);
 	leaf_listen(&pubsub.leaf, PUBSUB_FD_LISTEN, peer_new);
 	leaf_started(&pubsub.leaf);

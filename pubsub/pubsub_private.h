@@ -37,7 +37,7 @@ struct subscription {
 	/* Of the client's part: events that go to the channel instead. */
 	const char *const *intercept;
 	/* Entries up to these were before its time. While the peer is not
-	 * ready; else NULL. */
+	 * ready, or behind; else, and when all are for it, NULL. */
 	uint64_t *since[PARTS];
 	RB_ENTRY(subscription) of_peer;
 	TAILQ_ENTRY(subscription) of_topic;
@@ -77,8 +77,26 @@ struct peer {
 	bool full;               /* more waits for it than may */
 	TAILQ_ENTRY(peer) of_full;
 	TAILQ_ENTRY(peer) of_sockets; /* while it has fd */
+	/* What went into its mailbox in this recovery and was not taken yet, as
+	 * far as we know. */
+	uint64_t recovery;
+	size_t waiting[PARTS]; /* bytes */
+	unsigned messages;     /* for its channels */
+	struct behind *behind; /* NULL: it gets all at once */
+	TAILQ_ENTRY(peer) of_behind;
 };
 TAILQ_HEAD(peers, peer);
+
+/* Where in the journals a connection is that does not get all at once. */
+struct behind {
+	struct journal_reader readers[PUBSUB_MAX];
+	uint64_t bases[PUBSUB_MAX]; /* of these */
+	/* Beyond these, already: it has all entries up to them. */
+	uint64_t has[PARTS][PUBSUB_MAX];
+	unsigned origin; /* whose turn it is */
+	bool asked;      /* whether there is room */
+	bool listed;     /* it may go on */
+};
 
 struct pubsub {
 	const struct pubsub_start *start;
@@ -98,6 +116,14 @@ struct pubsub {
 	struct peers full;    /* to be let go */
 	struct peers sockets; /* that we hold, the newest last */
 	bool said_short;      /* of descriptors */
+	struct peers behind;  /* those who may go on */
+	struct event *behind_event, *tick_event;
+	/* It was stopped, or has begun, and gives what has waited. */
+	bool recovers;
+	uint64_t recovery; /* rises with each */
+	long long recovers_until;
+	long long tick_ms;  /* when the last tick came */
+	size_t undelivered; /* bytes of our own journal */
 	struct pieces *spare;
 	uint64_t *let_go; /* connections: a ring, 0 is none */
 	size_t nlet_go;
@@ -151,6 +177,9 @@ struct topic *subscribers_of(struct pubsub *, const struct text *name);
 struct subscription *subscription_find(struct peer *, const struct text *name);
 struct subscription *subscription_add(struct peer *, const struct text *name);
 void subscription_free(struct subscription *);
+/* What comes from now on is for it, and nothing before. */
+void subscription_begins(struct subscription *, enum part);
+void subscriptions_forget_since(struct peer *);
 bool subscription_intercepts(
     const struct subscription *, const struct text *event);
 
@@ -174,6 +203,8 @@ void deliver_all(struct pubsub *);
 void deliver_to(struct subscription *, struct outgoing_broadcast *, bool client,
     bool channel);
 void deliver_flush_peer(struct peer *);
+/* Bytes of its pieces. */
+size_t deliver_collected(const struct peer *);
 /* Its pieces are forgotten. */
 void deliver_forget(struct peer *);
 void outgoing_begin(
@@ -182,6 +213,25 @@ void outgoing_end(struct outgoing_broadcast *);
 /* In the socket, or passed on: bytes that are the rest of a write. */
 void deliver_rest(struct peer *, unsigned origin, uint64_t last,
     const char *data, size_t size);
+
+/* ---- behind.c ---- */
+
+void behind_start(struct pubsub *);
+/* Before what the journals hold is delivered. */
+void behind_round(struct pubsub *);
+/*
+ * Whether it does not get what has just been read from this journal, since it
+ * is behind, or is from now on: then it gets it in its own time.
+ */
+bool behind_falls(struct peer *, unsigned origin);
+/* It is, from now on, at the worker's positions; to be set back, and then
+ * behind_go_on. */
+struct behind *behind_new(struct peer *);
+void behind_free(struct peer *);
+/* Gives it as much as may be given at once. */
+void behind_go_on(struct peer *);
+/* It has taken what it got. False: nobody had asked. */
+bool behind_has_room(struct peer *);
 
 /* ---- catchup.c ---- */
 

@@ -62,6 +62,7 @@ begin(struct slot *slot, uint64_t connection)
 	atomic_store(&slot->pid, 0);
 	atomic_store(&slot->accepted, 0);
 	atomic_store(&slot->epoch, 0);
+	atomic_store(&slot->is_behind, false);
 	for (int part = 0; part < PARTS; part++)
 		for (int i = 0; i < PUBSUB_MAX; i++)
 			atomic_store_explicit(

@@ -33,6 +33,10 @@ struct slot {
 	_Atomic uint64_t epoch; /* of the worker that it was last ready with */
 	/* The last entry of each journal that went into its mailbox. */
 	_Atomic uint64_t queued[PARTS][PUBSUB_MAX];
+	/* It gets less than the others, whom the progress is of: all entries up
+	 * to these were given to it. */
+	_Atomic bool is_behind;
+	_Atomic uint64_t given[PUBSUB_MAX];
 };
 
 #define SLOT_NONE UINT32_MAX

@@ -84,6 +84,30 @@ subscription_free(struct subscription *sub)
 	free(topic);
 }
 
+void
+subscription_begins(struct subscription *sub, enum part part)
+{
+	const struct pubsub *pubsub = sub->peer->pubsub;
+
+	if (sub->since[part] == NULL)
+		sub->since[part] = xcalloc(
+		    PUBSUB_MAX, sizeof *sub->since[part]);
+	for (unsigned i = 0; i < pubsub->shared->nworkers; i++)
+		sub->since[part][i] = pubsub_position(pubsub, i);
+}
+
+void
+subscriptions_forget_since(struct peer *peer)
+{
+	struct subscription *sub;
+
+	RB_FOREACH (sub, subscription_tree, &peer->topics)
+		for (int part = 0; part < PARTS; part++) {
+			free(sub->since[part]);
+			sub->since[part] = NULL;
+		}
+}
+
 bool
 subscription_intercepts(
     const struct subscription *sub, const struct text *event)

@@ -60,6 +60,7 @@ subscriber_wrote(size_t bytes, void *arg)
 
 	if (t->lane != NULL)
 		release(t, bytes);
+	pubsub_client_room(t->pubsub);
 }
 
 void
@@ -75,6 +76,7 @@ subscriber_confirmed(struct transport *t)
 	assert(t->unconfirmed > 0);
 	t->unconfirmed--;
 	release_if_idle(t);
+	pubsub_client_room(t->pubsub);
 }
 
 /* ---- what comes ---- */
@@ -139,6 +141,18 @@ on_published(void *arg)
 	transport_ended(t);
 }
 
+/* What pubsub gives at once must not make anything full. */
+static bool
+has_room(void *arg)
+{
+	struct transport *t = arg;
+
+	return t->mode != MODE_WEBSOCKET ||
+	    (t->unconfirmed == 0 &&
+		outbox_backlog(&t->outbox) <= t->config->backlog_max / 4 &&
+		topic_queues_have_room(t));
+}
+
 /* ---- its life ---- */
 
 void
@@ -151,6 +165,7 @@ subscriber_start(struct transport *t)
 		.lane_free = on_lane_free,
 		.overrun = on_missed,
 		.idle = on_published,
+		.has_room = has_room,
 	};
 	const struct pubsub_identity identity = {
 		.path = t->start->pubsub_path,

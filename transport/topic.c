@@ -166,6 +166,7 @@ drop_messages(struct topic *topic)
 	topic_item_free(topic->in_hand);
 	topic->in_hand = NULL;
 	topic_forget_all_kept(topic);
+	pubsub_client_room(topic->transport->pubsub);
 }
 
 void

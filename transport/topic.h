@@ -132,6 +132,8 @@ void topic_leave(struct topic *, const struct message *);
 /* An event of the client. */
 void topic_push(struct topic *, const struct message *, enum bennu_kind,
     const struct text *payload);
+/* May pubsub send more for channels, so that no queue becomes full of it? */
+bool topic_queues_have_room(struct transport *);
 /* A broadcast of somebody else, for channels: PS_DELIVER_*. */
 void topic_deliver(struct transport *, const struct broadcast *, uint32_t what);
 /* The same, for the client: a whole WebSocket frame. */

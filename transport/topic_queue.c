@@ -30,6 +30,21 @@ topic_queue_is_full(const struct topic *topic)
 		    topic->transport->queued > config->queues_max_bytes));
 }
 
+bool
+topic_queues_have_room(struct transport *t)
+{
+	const struct config *config = t->config;
+	struct topic *topic;
+
+	if (t->queued > config->queues_max_bytes / 2)
+		return false;
+	RB_FOREACH (topic, topics, &t->topics)
+		if (topic->queue_messages > config->queue_max_messages / 2 ||
+		    topic->queue_bytes > config->queue_max_bytes / 2)
+			return false;
+	return true;
+}
+
 /* The client is read while no channel's queue is full. */
 void
 topic_queue_has_room(struct topic *topic)
@@ -94,6 +109,7 @@ queue_take(struct topic *topic)
 	if (topic->full_since != 0)
 		topic->full_since = monotonic_ms(); /* slow, but not hung */
 	watch_queues(topic->transport);
+	pubsub_client_room(topic->transport->pubsub);
 	return item;
 }
 

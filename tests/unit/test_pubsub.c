@@ -218,6 +218,8 @@ set_up(size_t backlog_max)
 	ck_assert_int_eq(listen(listener, 100), 0);
 	config.sockets = &mount;
 	config.nsockets = 1;
+	config.backlog_max = backlog_max / 8;
+	config.queue_max_messages = 1000;
 	shared = shared_new(1, SLOTS, JOURNAL_SIZE);
 	ck_assert_ptr_nonnull(shared);
 	slots = slots_new(shared);
