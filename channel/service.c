@@ -29,6 +29,7 @@
 #include "common/tree.h"
 #include "common/xmalloc.h"
 #include "pubsub/journal.h"
+#include "pubsub/pubsub.h"
 
 /* More than this that was not accepted yet makes the author wait. */
 #define UNACCEPTED_MAX (1U << 20)
@@ -60,6 +61,7 @@ struct bennu_service_process {
 	bool ending;
 	struct pubsub_client *pubsub;
 	struct subscriptions subscriptions;
+	size_t nsubscriptions;
 	unsigned unconfirmed; /* requests to pubsub */
 	STAILQ_HEAD(, incoming) messages;
 	struct timers timers;
@@ -521,6 +523,10 @@ bennu_service_subscribe(
 
 	if (is_subscribed(service, &name))
 		return;
+	if (service->nsubscriptions == PUBSUB_TOPICS_MAX)
+		mistake(service, "bennu_service_subscribe: more than %d topics",
+		    PUBSUB_TOPICS_MAX);
+	service->nsubscriptions++;
 	sub = xcalloc(1, sizeof *sub);
 	sub->topic.data = xstrdup(topic);
 	sub->topic.size = name.size;
@@ -541,6 +547,7 @@ bennu_service_unsubscribe(
 	if (sub == NULL)
 		return;
 	RB_REMOVE(subscriptions, &service->subscriptions, sub);
+	service->nsubscriptions--;
 	free(sub->topic.data);
 	free(sub);
 	service->unconfirmed++;

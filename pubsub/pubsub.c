@@ -226,6 +226,22 @@ get_since(struct subscription *sub, enum part part, struct envelope *envelope)
 	return envelope_end(envelope);
 }
 
+static bool
+may_subscribe(const struct peer *peer)
+{
+	size_t max = PUBSUB_TOPICS_MAX;
+
+	if (peer->mount != NULL)
+		max = 1 +
+		    ((size_t)peer->mount->max_channels + PUBSUB_ENDING_MAX) *
+			(1 + PUBSUB_EXTRAS_MAX);
+	if (peer->ntopics < max)
+		return true;
+	log_warnx("connection #%" PRIu64 " subscribes to more than %zu topics",
+	    peer->connection, max);
+	return false;
+}
+
 static void
 subscribe_client(struct subscription *sub)
 {
@@ -252,6 +268,8 @@ on_subscribe(struct peer *peer, struct envelope *envelope)
 	/* What was accepted before is not for it. */
 	deliver_all(peer->pubsub);
 	sub = subscription_find(peer, &topic);
+	if (sub == NULL && !may_subscribe(peer))
+		return false;
 	if (sub == NULL)
 		sub = subscription_add(peer, &topic);
 	if (part == PART_CLIENT)

@@ -26,6 +26,14 @@ struct shared;
 #define PUBSUB_FD_MAILBOX (PROCESS_FD + 1) /* to the supervisor */
 #define PUBSUB_NFDS       2
 
+/*
+ * Topics that a peer may subscribe to; who wants more is let go. A transport
+ * may have its socket's id, and max_channels of these:
+ */
+#define PUBSUB_EXTRAS_MAX 1000   /* topics of a channel, beside its own */
+#define PUBSUB_ENDING_MAX 16     /* channels that end, beyond max_channels */
+#define PUBSUB_TOPICS_MAX 100000 /* of a peer that serves no client */
+
 struct pubsub_start {
 	unsigned number;    /* "pubsub 1" */
 	size_t backlog_max; /* bytes that may wait for one transport */

@@ -72,6 +72,7 @@ struct peer {
 	size_t largest;        /* broadcast that may wait for it */
 	struct pieces *pieces; /* frames of this batch; NULL: none */
 	struct subscription_tree topics;
+	size_t ntopics;
 	TAILQ_ENTRY(peer) entry;
 	TAILQ_ENTRY(peer) dirty; /* while it has pieces */
 	bool full;               /* more waits for it than may */

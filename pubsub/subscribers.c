@@ -59,6 +59,7 @@ subscription_add(struct peer *peer, const struct text *name)
 	sub->peer = peer;
 	sub->topic = topic_find_or_add(peer->pubsub, name);
 	RB_INSERT(subscription_tree, &peer->topics, sub);
+	peer->ntopics++;
 	TAILQ_INSERT_TAIL(&sub->topic->subscribers, sub, of_topic);
 	atomic_fetch_add(interest(peer->pubsub, name), 1);
 	return sub;
@@ -73,6 +74,7 @@ subscription_free(struct subscription *sub)
 
 	atomic_fetch_sub(interest(pubsub, &topic->name), 1);
 	RB_REMOVE(subscription_tree, &sub->peer->topics, sub);
+	sub->peer->ntopics--;
 	TAILQ_REMOVE(&topic->subscribers, sub, of_topic);
 	for (int part = 0; part < PARTS; part++)
 		free(sub->since[part]);

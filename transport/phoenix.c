@@ -3,14 +3,11 @@
  */
 #include <string.h>
 
+#include "pubsub/pubsub.h"
 #include "transport/frame.h"
 #include "transport/phoenix.h"
 #include "transport/topic.h"
 #include "transport/transport.h"
-
-#define SPARE_LEAVE                                               \
-	16 /* channels that are on their way out, beside the rest \
-	    */
 
 static struct frame frame; /* the one that is being made */
 
@@ -57,7 +54,7 @@ on_join(struct transport *t, const struct incoming *in, struct topic *topic)
 	}
 	if ((topic == NULL && t->ntopics >= t->socket->max_channels) ||
 	    supervisor_count_children(t->channels).specs >=
-		t->socket->max_channels + SPARE_LEAVE) {
+		t->socket->max_channels + PUBSUB_ENDING_MAX) {
 		reply(t, msg->join_ref.data, msg, "error",
 		    "{\"reason\":\"too many channels joined\"}");
 		return;

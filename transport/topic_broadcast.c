@@ -8,6 +8,7 @@
 #include "common/log.h"
 #include "common/xmalloc.h"
 #include "pubsub/journal.h"
+#include "pubsub/pubsub.h"
 #include "transport/presence.h"
 #include "transport/topic_private.h"
 #include "transport/transport.h"
@@ -15,7 +16,6 @@
 /* The largest broadcast, as a part of a journal (journal_entry_max). */
 #define BROADCAST_SHARE 4
 #define BROADCAST_HEADS 1024 /* bytes of an envelope beside its texts */
-#define EXTRAS_MAX      1000 /* other topics that a channel may subscribe to */
 
 static struct extra *
 extra_find(struct topic *topic, const struct text *name)
@@ -34,9 +34,9 @@ topic_subscribe(struct topic *topic, const struct text *name)
 {
 	struct extra *extra = extra_find(topic, name);
 
-	if (topic->nextras == EXTRAS_MAX) {
+	if (topic->nextras == PUBSUB_EXTRAS_MAX) {
 		log_warnx("channel %s subscribes more than %d times",
-		    topic->name.data, EXTRAS_MAX);
+		    topic->name.data, PUBSUB_EXTRAS_MAX);
 		return false;
 	}
 	topic->nextras++;

@@ -101,7 +101,7 @@ BENNU_API void bennu_service_disconnect(
     struct bennu_service_process *, const char *id);
 
 /* Have the broadcasts of a topic come to handle_info. Doing either twice
- * changes nothing. */
+ * changes nothing. More than 100,000 topics are a crash. */
 BENNU_API void bennu_service_subscribe(
     struct bennu_service_process *, const char *topic);
 BENNU_API void bennu_service_unsubscribe(

@@ -63,6 +63,18 @@ test('a service hears, says, and has timers', async (t) => {
   assert.equal(client.rest().filter((frame) => frame[3] === 'heard').length, 0);
 });
 
+test('a service has 100,000 topics, and one more is its crash', async (t) => {
+  const { server, tell, hear } = await family(t, { worker: { module } });
+  const { pid } = service(server, 'worker');
+  await tell('subscribe_many', { n: 99_999 }); // and one that it has anyway
+  await tell('echo', { n: 1 });
+  assert.deepEqual(await hear('echo'), { name: 'worker', n: 1, pid });
+  await tell('subscribe_many', { n: 100_000 });
+  await server.log(/service worker\[\d+\]: .*bennu_service_subscribe: more than 100000 topics/);
+  assert.notEqual((await hear('started')).pid, pid);
+  assert.equal(server.count(/bad PS_SUBSCRIBE envelope/), 0);
+});
+
 test('a service that dies is started again', async (t) => {
   const { server, tell, hear } = await family(t, {
     one: { module },

@@ -381,6 +381,16 @@ raw_subscribe(int fd, const char *topic)
 }
 
 static void
+raw_unsubscribe(int fd, const char *topic)
+{
+	struct envelope_writer writer = { 0 };
+
+	envelope_put_u32(&writer, PART_CHANNEL);
+	envelope_put_string(&writer, topic);
+	raw_send(fd, ENVELOPE_PS_UNSUBSCRIBE, &writer);
+}
+
+static void
 raw_publish(int fd, uint64_t number, const char *topic, size_t size)
 {
 	struct envelope_writer writer = { 0 };
@@ -1323,6 +1333,58 @@ START_TEST(a_socket_that_lingers)
 }
 END_TEST
 
+/* Subscribes to as many topics as it may, again to one of them, and to one
+ * more. */
+static void
+check_topics_max(struct mailbox *mailbox, unsigned max)
+{
+	int fd = mailbox_fd(mailbox);
+	char topic[32];
+
+	for (unsigned i = 0; i < max; i++) {
+		snprintf(topic, sizeof topic, "t%u", i);
+		raw_subscribe(fd, topic);
+		ck_assert_int_eq(raw_take(fd), ENVELOPE_PS_SUBSCRIBED);
+	}
+	raw_subscribe(fd, "t0");
+	ck_assert_int_eq(raw_take(fd), ENVELOPE_PS_SUBSCRIBED);
+	raw_unsubscribe(fd, "t0");
+	ck_assert_int_eq(raw_take(fd), ENVELOPE_PS_UNSUBSCRIBED);
+	raw_subscribe(fd, "other");
+	ck_assert_int_eq(raw_take(fd), ENVELOPE_PS_SUBSCRIBED);
+	ck_assert(!raw_is_let_go(fd));
+	raw_subscribe(fd, "t0");
+	ck_assert_uint_eq(raw_read_to_end(fd), 0);
+	mailbox_free(mailbox);
+	/* Nobody else minds. */
+	subscribe(&a, "t1");
+	ASSERT_TOLD(&a, "+t1;");
+	publish(&b, "t1", "e");
+	ASSERT_TOLD(&a, "t1 e {} 1;");
+}
+
+START_TEST(a_transport_has_so_many_topics)
+{
+	mount.max_channels = 4;
+	set_up(BACKLOG_MAX);
+	check_topics_max(raw_serves(c.slot, 3, 0, -1),
+	    1 + (4 + PUBSUB_ENDING_MAX) * (1 + PUBSUB_EXTRAS_MAX));
+	tear_down();
+}
+END_TEST
+
+START_TEST(who_serves_nobody_has_so_many_topics)
+{
+	struct mailbox *mailbox;
+
+	set_up(BACKLOG_MAX);
+	mailbox = mailbox_new(raw_client(), NULL, NULL);
+	raw_hello(mailbox_fd(mailbox), 70);
+	check_topics_max(mailbox, PUBSUB_TOPICS_MAX);
+	tear_down();
+}
+END_TEST
+
 /* ---- no descriptors ---- */
 
 /* Whether the worker can open anything. */
@@ -1557,6 +1619,7 @@ UNIT_MAIN("pubsub", to_others_but_not_to_oneself, in_order,
     an_overrun_client_is_let_go, all_who_are_overrun_are_let_go_at_once,
     who_was_let_go_hears_of_it, many_who_were_let_go,
     a_client_that_was_let_go_is_told, who_asks_and_never_reads_is_let_go,
-    a_page_that_lies, a_socket_that_lingers, a_socket_that_finds_no_room,
+    a_page_that_lies, a_socket_that_lingers, a_transport_has_so_many_topics,
+    who_serves_nobody_has_so_many_topics, a_socket_that_finds_no_room,
     an_owed_socket_that_finds_no_room, a_slot_that_has_gone_to_another,
     a_rest_for_nobody, a_socket_without_an_account, ends_with_its_supervisor)

@@ -49,6 +49,17 @@ count_to(struct bennu_service_process *service, int n)
 		say(service, "seq", i);
 }
 
+static void
+subscribe_many(struct bennu_service_process *service, int n)
+{
+	char topic[32];
+
+	for (int i = 0; i < n; i++) {
+		snprintf(topic, sizeof topic, "many:%d", i);
+		bennu_service_subscribe(service, topic);
+	}
+}
+
 /* {"n": 7, "topic": "..."} */
 static enum bennu_result
 handle_in(
@@ -65,6 +76,8 @@ handle_in(
 		count_to(service, (int)cJSON_GetNumberValue(n));
 	else if (strcmp(msg->event, "subscribe") == 0)
 		bennu_service_subscribe(service, topic);
+	else if (strcmp(msg->event, "subscribe_many") == 0)
+		subscribe_many(service, (int)cJSON_GetNumberValue(n));
 	else if (strcmp(msg->event, "unsubscribe") == 0)
 		bennu_service_unsubscribe(service, topic);
 	else if (strcmp(msg->event, "timer") == 0) {
