@@ -168,9 +168,9 @@ bool crdt_replica_up(struct crdt *, const struct text *node, uint64_t epoch,
 void crdt_replica_down(struct crdt *, const struct text *node, uint64_t epoch,
     crdt_diff_cb, void *);
 /*
- * The same for good: the entries are freed. The numbers are kept, so that it
- * can come again, but for those CRDT_FORGOTTEN forgotten last; then of it, too,
- * nothing is known any more.
+ * The same for good: the entries are freed. The numbers of those CRDT_FORGOTTEN
+ * that were forgotten last are kept, so that they can come again, but nothing
+ * that was removed; of the others nothing is known any more.
  */
 void crdt_replica_forget(struct crdt *, const struct text *node, uint64_t epoch,
     crdt_diff_cb, void *);
@@ -192,9 +192,11 @@ bool crdt_clock_get(struct envelope *, struct crdt_clock *);
 /*
  * What of our own replica somebody lacks who knows that much of it: a delta, or
  * all of it (a state) when they know another epoch or too little. Usually one
- * message; a large one comes in parts, to be merged one behind the other.
- * Nothing when nothing is lacking. Our crdt_clock of before gives the delta for
- * everybody.
+ * message; a large one comes in parts, to be merged one behind the other, so
+ * they need a way that keeps the order, and no second question before the last
+ * one. Nothing when nothing is lacking. Our crdt_clock of before gives the
+ * delta for everybody. Nobody may know more of us than a successor will: log
+ * first.
  */
 typedef void (*crdt_part_cb)(const void *, size_t, void *);
 void crdt_write(
