@@ -43,6 +43,16 @@ const deeds = [
   ['forget_nothing', NONSENSE],
   ['from_transport', NONSENSE],
   ['bad_stop', NONSENSE],
+  [{ do: 'track', bytes: true }, NONSENSE],
+  [{ do: 'track', ref: '0123456789abcde' }, NONSENSE],
+  [{ do: 'track', ref: '0123456789abcde"' }, NONSENSE],
+  [{ do: 'track', prev: 'abcdef0123456789' }, NONSENSE],
+  [{ do: 'track', prev: '' }, NONSENSE],
+  [{ do: 'track', meta: '[]' }, NONSENSE],
+  [{ do: 'track', meta: '{' }, NONSENSE],
+  [{ do: 'track', meta: '{ }' }, NONSENSE],
+  ['untrack', NONSENSE],
+  ['presences', NONSENSE],
   ['no_memfd', 'no memfd with its envelope; killed'],
   ['unsealed_memfd', 'bad memfd; killed'],
   ['short_memfd', 'bad memfd; killed'],
@@ -188,4 +198,40 @@ test('a transport that its channel has stopped does not hold up broadcasts', asy
   process.kill(transport, 'SIGKILL');
   await client.end();
   await bystander.ok('echo');
+});
+
+test('one key tracked twice', async (t) => {
+  const client = await socket(t);
+  const channel = await client.join('test:track');
+  const { channel: pid } = await channel.pids();
+  channel.send('do', { do: 'track', twice: true });
+  await server.log(new RegExp(`channel test:track\\[${pid}\\]: ${NONSENSE}$`));
+  const [, , , , diff] = await channel.event('presence_diff');
+  assert.deepEqual(diff, { joins: { key: { metas: [{ phx_ref: '0123456789abcdef' }] } }, leaves: {} });
+  assert.deepEqual((await channel.event('presence_diff'))[4], { joins: {}, leaves: diff.joins });
+  assert.equal((await channel.about()).restarts, 1);
+});
+
+test('many questions whose answers nobody reads', async (t) => {
+  const client = await socket(t);
+  const channel = await client.join('test:ask');
+  const { transport } = await channel.pids();
+  const before = count(transport);
+  await channel.ok('do', { do: 'ask_much', n: 3000 });
+  await channel.ok('echo');
+  await until(() => count(transport) <= before + 1, 'that no descriptor stays behind');
+  assert.equal(server.workers('presence').length, 1);
+});
+
+test('presences without an end: queues_max_bytes', async (t) => {
+  const own = await start(t, { env: bySignal, server: { queues_max_bytes: '300000' } });
+  const client = await own.connect();
+  t.after(() => client.close());
+  const channel = await client.join('test:wild');
+  const sibling = await client.join('test:sibling');
+  const fatal = channel.send('do', { do: 'track_flood' });
+  await own.log(/channel test:wild tracks presences, but \d+ bytes would be kept for this client \(queues_max_bytes\)$/);
+  assert.deepEqual(await channel.reply(fatal), CRASHED);
+  await sibling.ok('echo');
+  assert.equal((await channel.about()).restarts, 1);
 });

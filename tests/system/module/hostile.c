@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -20,6 +21,7 @@
 
 #define MAILBOX       PROCESS_FD
 #define BODY_IN_MEMFD 0x80000000U
+#define WITH_FD       0x40000000U
 
 /* A body of fields, written raw. */
 struct bytes {
@@ -338,6 +340,101 @@ deed_descriptors(struct bennu_socket *socket, const cJSON *what)
 	wait_for_the_end();
 }
 
+/* ---- presences ---- */
+
+static void
+put_optional(struct bytes *bytes, const char *s)
+{
+	if (s == NULL)
+		put_u32(bytes, UINT32_MAX);
+	else
+		put_string(bytes, s);
+}
+
+/* "bytes": the key is no text. */
+static void
+deed_track(struct bennu_socket *socket, const cJSON *what)
+{
+	struct bytes body = { 0 };
+
+	put_string(&body, bennu_topic(socket));
+	put_string(&body,
+	    cJSON_HasObjectItem(what, "bytes")
+		? "\xff"
+		: member_text(what, "key", "key"));
+	put_string(&body, member_text(what, "ref", "0123456789abcdef"));
+	put_optional(&body, member_text(what, "prev", NULL));
+	put_string(&body, member_text(what, "meta", "{}"));
+	write_envelope(ENVELOPE_TRACK, &body);
+	if (cJSON_HasObjectItem(what, "twice"))
+		write_envelope(ENVELOPE_TRACK, &body);
+	wait_for_the_end();
+}
+
+static void
+deed_untrack(struct bennu_socket *socket, const cJSON *what)
+{
+	struct bytes body = { 0 };
+
+	put_string(&body, bennu_topic(socket));
+	put_string(&body, "key");
+	put_string(&body, "more");
+	write_envelope(ENVELOPE_UNTRACK, &body);
+	wait_for_the_end();
+}
+
+/* Without a socket for the answer. */
+static void
+deed_presences(struct bennu_socket *socket, const cJSON *what)
+{
+	struct bytes body = { 0 };
+
+	put_string(&body, bennu_topic(socket));
+	put_optional(&body, NULL);
+	write_envelope(ENVELOPE_PRESENCES, &body);
+	wait_for_the_end();
+}
+
+/* "n" questions, with what is no socket; nobody waits for the answers. */
+static void
+deed_ask_much(struct bennu_socket *socket, const cJSON *what)
+{
+	struct bytes body = { 0 };
+	int fds[2];
+
+	if (pipe(fds) == -1)
+		abort();
+	put_string(&body, bennu_topic(socket));
+	put_optional(&body, NULL);
+	fcntl(MAILBOX, F_SETFL, 0);
+	for (double n = member_number(what, "n", 1); n > 0; n--) {
+		send_descriptors(ENVELOPE_PRESENCES | WITH_FD,
+		    (uint32_t)body.size, &fds[1], 1);
+		write_all(body.data, body.size);
+	}
+	close(fds[0]);
+	close(fds[1]);
+}
+
+/* Presences without an end. */
+static void
+deed_track_flood(struct bennu_socket *socket, const cJSON *what)
+{
+	char key[16];
+
+	for (unsigned i = 0;; i++) {
+		struct bytes body = { 0 };
+
+		snprintf(key, sizeof key, "%u", i);
+		put_string(&body, "flood");
+		put_string(&body, key);
+		put_string(&body, "0123456789abcdef");
+		put_optional(&body, NULL);
+		put_string(&body, "{}");
+		write_envelope(ENVELOPE_TRACK, &body);
+	}
+}
+
 /* ---- the mailbox itself ---- */
 
 static void
@@ -438,6 +535,11 @@ const struct deed hostile_deeds[] = {
 	{ "short_memfd", deed_short_memfd },
 	{ "pipe_as_memfd", deed_pipe_as_memfd },
 	{ "descriptors", deed_descriptors },
+	{ "track", deed_track },
+	{ "untrack", deed_untrack },
+	{ "presences", deed_presences },
+	{ "ask_much", deed_ask_much },
+	{ "track_flood", deed_track_flood },
 	{ "close", deed_close },
 	{ "shutdown", deed_shutdown },
 	{ "flood", deed_flood },
