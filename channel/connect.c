@@ -73,12 +73,8 @@ connect_clear(struct bennu_connect *c)
 
 /* ---- the answer ---- */
 
-static _Noreturn void mistake(const struct bennu_connect *, const char *, ...)
-    __attribute__((__format__(printf, 2, 3)));
-
-/* The author made one: a line in the log, and a crash. */
-static _Noreturn void
-mistake(const struct bennu_connect *c, const char *fmt, ...)
+void
+connect_mistake(const struct bennu_connect *c, const char *fmt, ...)
 {
 	char text[512];
 	va_list ap;
@@ -129,13 +125,13 @@ put_assigns(struct bennu_connect *c, struct envelope_writer *writer)
 	}
 	text = cJSON_PrintUnformatted(c->assigns);
 	if (text == NULL)
-		mistake(c, "the assigns cannot be printed");
+		connect_mistake(c, "the assigns cannot be printed");
 	append_repaired(&out, text, strlen(text));
 	free(text);
 	if (json_scan_text(out.data, out.size).kind != JSON_OBJECT)
-		mistake(c, "the assigns are no JSON: %.200s", out.data);
+		connect_mistake(c, "the assigns are no JSON: %.200s", out.data);
 	if (out.size > CONNECT_ASSIGNS_MAX)
-		mistake(c, "%zu bytes of assigns; at most %u", out.size,
+		connect_mistake(c, "%zu bytes of assigns; at most %u", out.size,
 		    CONNECT_ASSIGNS_MAX);
 	envelope_put_data(writer, out.data, out.size);
 	json_buffer_free(&out);
@@ -192,7 +188,7 @@ is_accepted(const struct bennu_connect *c, enum bennu_result result)
 		return false;
 	case BENNU_UNHANDLED:
 	default:
-		mistake(
+		connect_mistake(
 		    c, "bad_return_value: connect returned %d", (int)result);
 	}
 	if (c->id == NULL || json_is_utf8(c->id, strlen(c->id)))
@@ -227,8 +223,8 @@ bennu_connect_json(struct bennu_connect *c)
 	return c->tree;
 }
 
-static const char *
-keep_string(struct bennu_connect *c, char *string)
+char *
+connect_keep(struct bennu_connect *c, char *string)
 {
 	c->strings = xrealloc(
 	    c->strings, (c->nstrings + 1) * sizeof *c->strings);
@@ -258,7 +254,7 @@ plain_string(struct bennu_connect *c, struct json_span value)
 		return NULL;
 	string = json_decode_string(value, &size);
 	if (strlen(string) == size)
-		return keep_string(c, string);
+		return connect_keep(c, string);
 	free(string);
 	return NULL;
 }
@@ -352,7 +348,8 @@ void
 bennu_connect_assign(struct bennu_connect *c, const char *key, cJSON *value)
 {
 	if (value == NULL)
-		mistake(c, "bennu_connect_assign: no value for '%s'", key);
+		connect_mistake(
+		    c, "bennu_connect_assign: no value for '%s'", key);
 	if (c->assigns == NULL)
 		c->assigns = cJSON_CreateObject();
 	cJSON_DeleteItemFromObjectCaseSensitive(c->assigns, key);
@@ -366,7 +363,8 @@ bennu_connect_count(struct bennu_connect *c, const char *name, uint64_t n)
 	const char *why = tally_count(&c->tally, name, n);
 
 	if (why != NULL)
-		mistake(c, "bennu_connect_count: %.100s: %s", name, why);
+		connect_mistake(
+		    c, "bennu_connect_count: %.100s: %s", name, why);
 }
 
 void
@@ -375,7 +373,8 @@ bennu_connect_observe(struct bennu_connect *c, const char *name, double value)
 	const char *why = tally_observe(&c->tally, name, value);
 
 	if (why != NULL)
-		mistake(c, "bennu_connect_observe: %.100s: %s", name, why);
+		connect_mistake(
+		    c, "bennu_connect_observe: %.100s: %s", name, why);
 }
 
 void

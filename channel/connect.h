@@ -13,6 +13,7 @@
 #include "channel/tally.h"
 #include "common/config.h"
 #include "common/envelope.h"
+#include "common/mailbox.h"
 
 #define CONNECT_HEADERS_MAX 1000       /* as many as a request may have */
 #define CONNECT_ASSIGNS_MAX (1U << 20) /* bytes; each connection keeps them */
@@ -35,7 +36,8 @@ struct bennu_connect {
 	struct connect_header *headers;
 	size_t nheaders;
 
-	cJSON *tree; /* of params, once asked for */
+	cJSON *tree;             /* of params, once asked for */
+	struct mailbox *mailbox; /* of the transport that asks; or NULL */
 	char **strings;
 	size_t nstrings;
 
@@ -50,5 +52,10 @@ bool connect_read(
 /* Runs the callback and writes the body of ENVELOPE_CONNECTED. */
 void connect_run(struct bennu_connect *, struct envelope_writer *);
 void connect_clear(struct bennu_connect *);
+/* The author made a mistake: a line in the log, and a crash. */
+_Noreturn void connect_mistake(const struct bennu_connect *, const char *, ...)
+    __attribute__((__format__(printf, 2, 3)));
+/* Takes malloc'd text, which then lives until connect returns. */
+char *connect_keep(struct bennu_connect *, char *);
 
 #endif /* CONNECT_H */

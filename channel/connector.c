@@ -45,6 +45,7 @@ serve(struct peer *peer, struct envelope *envelope)
 	bool fine;
 
 	fine = connect_read(&c, peer->connector->start->config, envelope);
+	c.mailbox = peer->mailbox;
 	if (fine) {
 		mailbox_send(peer->mailbox, ENVELOPE_CONNECT_BEGUN, NULL);
 		/* Who does not wait any more costs no callback. */
@@ -104,7 +105,6 @@ connector_run(void *arg)
 	char name[32];
 
 	snprintf(name, sizeof name, "connect %u", connector.start->number);
-	secrets_wipe(connector.start->secrets);
 	connector.leaf.arg = &connector;
 	leaf_begin(&connector.leaf, name, CONNECTOR_FD_MAILBOX);
 	leaf_listen(&connector.leaf, CONNECTOR_FD_LISTEN, on_connect);

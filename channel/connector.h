@@ -14,7 +14,6 @@
 
 #include "common/config.h"
 #include "common/process.h"
-#include "common/secrets.h"
 
 /* Its descriptors, beside the standard ones. */
 #define CONNECTOR_FD_LISTEN  PROCESS_FD       /* transports connect here */
@@ -24,9 +23,6 @@
 struct connector_start {
 	const struct config *config;
 	unsigned number; /* "connect 1" */
-	/* The supervisor's, which the author's code must not see; or NULL. Our
-	 * copy of them is wiped. */
-	struct secrets *secrets;
 };
 
 /* arg: struct connector_start. For process_fork. */

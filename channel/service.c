@@ -330,7 +330,6 @@ begin(struct bennu_service_process *service)
 	const struct service_start *start = service->start;
 	char *name = xasprintf("service %s", start->config->name);
 
-	secrets_wipe(start->secrets);
 	service->callbacks = start->config->callbacks;
 	service->leaf.end = on_end;
 	service->leaf.arg = service;

@@ -14,7 +14,6 @@
 
 #include "common/config.h"
 #include "common/process.h"
-#include "common/secrets.h"
 #include "pubsub/client.h"
 
 /* Its descriptors, beside the standard ones. */
@@ -25,9 +24,6 @@ struct service_start {
 	const struct config *server;
 	struct pubsub_identity pubsub;
 	const char *presence_path; /* of presence's socket; NULL: none */
-	/* The supervisor's, which the author's code must not see; or NULL. Our
-	 * copy of them is wiped. */
-	struct secrets *secrets;
 };
 
 /* arg: struct service_start. For process_fork. */

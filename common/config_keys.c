@@ -665,6 +665,8 @@ static const struct config_key endpoint_keys[] = {
 	{ "tree", .set = set_bool, .offset = offsetof(struct config, tree) },
 	{ "broadcast_token_file", .set = set_path,
 	    .offset = offsetof(struct config, broadcast_token_file) },
+	{ "secret_file", .set = set_path,
+	    .offset = offsetof(struct config, secret_file) },
 };
 
 static const struct config_key log_keys[] = {

@@ -41,6 +41,9 @@ envelope_name(enum envelope_type type)
 		NAME(DUMPED);
 		NAME(TALLY);
 		NAME(SUBSCRIBERS);
+		NAME(SIGN);
+		NAME(VERIFY);
+		NAME(TOKEN);
 		NAME(TRACK);
 		NAME(UNTRACK);
 		NAME(PRESENCES);

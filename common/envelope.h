@@ -29,6 +29,9 @@ enum envelope_type {
 	ENVELOPE_DUMP,   /* tell what you are doing; nobody asks again before
 			    the answer */
 
+	/* transport -> who has asked, over the socket that came along */
+	ENVELOPE_TOKEN = 40, /* u32 errno or 0, text: a token, or JSON */
+
 	/* transport -> endpoint */
 	ENVELOPE_REQUEST = 50, /* u32 number, u32 route, method, path, query
 				  (JSON), u32 n and n times name, value: of the
@@ -56,14 +59,17 @@ enum envelope_type {
 				 counter, u64; of a histogram u64 sum (bits of a
 				 double), u32 n and n times u32 bucket, u64 */
 	ENVELOPE_SUBSCRIBERS, /* topic, and a socket: how many? int64 */
+	ENVELOPE_SIGN,        /* salt, JSON, and a socket, over which TOKEN
+				 comes */
+	ENVELOPE_VERIFY,      /* salt, token, u64 max_age, and a socket */
 	ENVELOPE_TRACK,       /* topic, key, ref, the ref it replaces or none,
 				 meta: JSON of an object */
 	ENVELOPE_UNTRACK,     /* topic, key */
 	ENVELOPE_PRESENCES,   /* topic, key or none, and a socket, over which
 				 PR_LISTED comes */
 
-	/* endpoint -> transport; it may send BROADCAST, TALLY, SUBSCRIBERS and
-	   PRESENCES, too */
+	/* endpoint -> transport; it may send BROADCAST, TALLY, SUBSCRIBERS,
+	   PRESENCES, SIGN and VERIFY, too */
 	ENVELOPE_RESPONSE = 150, /* u32 status, type or none, u32 n and n times
 				    name, value: headers; body */
 
@@ -107,7 +113,7 @@ enum envelope_type {
 				   peer or none, uri or none, u32 n and n times
 				   name, value: headers */
 
-	/* connect -> transport; it may send TALLY, too */
+	/* connect -> transport; it may send TALLY, SIGN and VERIFY, too */
 	ENVELOPE_CONNECT_BEGUN = 270, /* the callback runs */
 	ENVELOPE_CONNECTED,           /* u32 accepted, id or none, assigns */
 

@@ -22,17 +22,13 @@ secrets_map(void)
 	return page == MAP_FAILED ? NULL : page;
 }
 
-bool
-secrets_keep(struct secrets *secrets)
-{
-	return madvise(secrets, sizeof *secrets, MADV_DONTFORK) == 0;
-}
-
 void
-secrets_wipe(struct secrets *secrets)
+secrets_inherit(struct secrets *secrets, bool inherit)
 {
-	if (secrets != NULL)
-		explicit_bzero(secrets, sizeof *secrets);
+	if (secrets != NULL &&
+	    madvise(secrets, sizeof *secrets,
+		inherit ? MADV_DOFORK : MADV_DONTFORK) == -1)
+		fatal("the page of secrets");
 }
 
 bool
@@ -48,7 +44,14 @@ secret_is(const char *given, const char *secret)
 	return differs == 0;
 }
 
-/* ---- a token in a file ---- */
+/* ---- a secret in a file ---- */
+
+/* What a file may hold: its only line. */
+struct line {
+	const char *what; /* "a token" */
+	char *to;         /* has room for a NUL more */
+	size_t min, max;
+};
 
 static ssize_t
 read_all(int fd, char *to, size_t max)
@@ -63,32 +66,35 @@ read_all(int fd, char *to, size_t max)
 
 /* Of a header's value, so that it can be shown. */
 static bool
-is_of_a_token(char c)
+is_visible(char c)
 {
 	return c > ' ' && c < 0x7f;
 }
 
 static char *
-check_token(char *token, size_t size, const char *path)
+check_line(const struct line *line, size_t size, const char *path)
 {
-	while (size > 0 && (token[size - 1] == '\n' || token[size - 1] == '\r'))
-		token[--size] = '\0';
+	char *to = line->to;
+
+	while (size > 0 && (to[size - 1] == '\n' || to[size - 1] == '\r'))
+		to[--size] = '\0';
 	for (size_t i = 0; i < size; i++)
-		if (!is_of_a_token(token[i]))
-			return xasprintf("%s: a token is one line of visible "
-					 "ASCII characters",
-			    path);
-	if (size < BROADCAST_TOKEN_MIN)
-		return xasprintf("%s: a token of %zu characters can be "
-				 "guessed; make it %d or more",
-		    path, size, BROADCAST_TOKEN_MIN);
+		if (!is_visible(to[i]))
+			return xasprintf(
+			    "%s: %s is one line of visible ASCII characters",
+			    path, line->what);
+	if (size < line->min)
+		return xasprintf("%s: %s of %zu characters can be guessed; "
+				 "make it %zu or more",
+		    path, line->what, size, line->min);
 	return NULL;
 }
 
-char *
-secrets_read_token(struct secrets *secrets, const char *path)
+/* NULL, or what is wrong with it. It touches no memory but that of the line. */
+static char *
+read_line(const struct line *line, const char *path)
 {
-	char *token = secrets->broadcast_token, *why = NULL;
+	char *why;
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	struct stat st;
 	ssize_t n;
@@ -97,21 +103,71 @@ secrets_read_token(struct secrets *secrets, const char *path)
 		why = xasprintf("%s: %s", path, strerror(errno));
 	} else if (!S_ISREG(st.st_mode)) {
 		why = xasprintf("%s: it is no file", path);
-	} else if (st.st_size > BROADCAST_TOKEN_MAX) {
-		why = xasprintf("%s: a token has %d characters at most", path,
-		    BROADCAST_TOKEN_MAX);
+	} else if (st.st_size > (off_t)line->max) {
+		why = xasprintf("%s: %s has %zu characters at most", path,
+		    line->what, line->max);
 	} else {
-		n = read_all(fd, token, BROADCAST_TOKEN_MAX);
+		n = read_all(fd, line->to, line->max);
 		why = n == -1 ? xasprintf("%s: %s", path, strerror(errno))
-			      : check_token(token, (size_t)n, path);
+			      : check_line(line, (size_t)n, path);
 		if ((st.st_mode & S_IROTH) != 0)
-			log_warnx("%s: everybody may read this token, also "
-				  "the application's processes",
+			log_warnx("%s: everybody may read this, also the "
+				  "application's processes",
 			    path);
 	}
 	if (why != NULL)
-		*token = '\0';
+		explicit_bzero(line->to, line->max);
 	if (fd != -1)
 		close(fd);
 	return why;
+}
+
+char *
+secrets_read_token(struct secrets *secrets, const char *path)
+{
+	const struct line line = {
+		.what = "a token",
+		.to = secrets->broadcast_token,
+		.min = BROADCAST_TOKEN_MIN,
+		.max = BROADCAST_TOKEN_MAX,
+	};
+
+	return read_line(&line, path);
+}
+
+/* ---- the secret of tokens ---- */
+
+static void
+make_keys(struct secrets *secrets)
+{
+	token_key_derive(&secrets->longpoll_key, secrets->token_secret,
+	    secrets->token_secret_size, LONGPOLL_SALT, strlen(LONGPOLL_SALT));
+}
+
+char *
+secrets_read_secret(struct secrets *secrets, const char *path)
+{
+	const struct line line = {
+		.what = "a secret",
+		.to = secrets->token_secret,
+		.min = TOKEN_SECRET_MIN,
+		.max = TOKEN_SECRET_MAX,
+	};
+	char *why = read_line(&line, path);
+
+	if (why != NULL)
+		return why;
+	secrets->token_secret_size = strlen(secrets->token_secret);
+	make_keys(secrets);
+	return NULL;
+}
+
+bool
+secrets_make_secret(struct secrets *secrets)
+{
+	if (getentropy(secrets->token_secret, TOKEN_SECRET_MIN) == -1)
+		return false;
+	secrets->token_secret_size = TOKEN_SECRET_MIN;
+	make_keys(secrets);
+	return true;
 }

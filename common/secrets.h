@@ -1,6 +1,7 @@
 /*
- * secrets.h - tokens that people show to the server. They lie in a page of the
- * supervisor, which keeps it from the processes that run an author's code.
+ * secrets.h - what people show to the server, and what it signs with. It lies
+ * in a page of the supervisor's, of which its transports have their copy, and
+ * no other process.
  */
 #ifndef SECRETS_H
 #define SECRETS_H
@@ -8,23 +9,31 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "common/token.h"
+
 #define KILL_TOKEN_BYTES    16
 #define BROADCAST_TOKEN_MIN 16
 #define BROADCAST_TOKEN_MAX 1000
+#define TOKEN_SECRET_MIN    64 /* as Phoenix demands of a secret_key_base */
+#define TOKEN_SECRET_MAX    1000
+#define LONGPOLL_SALT       "bennu longpoll"
 
 struct secrets {
 	/* What a kill must show; "": there is no such route. */
 	char kill_token[2 * KILL_TOKEN_BYTES + 1];
 	/* What a broadcast over HTTP must show; likewise. */
 	char broadcast_token[BROADCAST_TOKEN_MAX + 1];
+	/* What keys are made of (token.h). */
+	char token_secret[TOKEN_SECRET_MAX + 1];
+	size_t token_secret_size;
+	/* What the tokens of long-poll sessions are signed with. */
+	struct token_key longpoll_key;
 };
 
 /* In a page of their own, all empty. NULL, errno. */
 struct secrets *secrets_map(void);
-/* Children that are forked from now on do not have it. False, errno. */
-bool secrets_keep(struct secrets *);
-/* In a process that was born with it. NULL is fine. */
-void secrets_wipe(struct secrets *);
+/* Whether children that are forked from now on have it. NULL is fine. */
+void secrets_inherit(struct secrets *, bool);
 
 /* All bytes are compared, however early they differ; given may be NULL. */
 bool secret_is(const char *given, const char *secret);
@@ -33,5 +42,9 @@ bool secret_is(const char *given, const char *secret);
  * malloc'd text; NULL: nothing. It touches no memory but the page.
  */
 char *secrets_read_token(struct secrets *, const char *path);
+/* Likewise the secret of tokens, and makes the keys above of it. */
+char *secrets_read_secret(struct secrets *, const char *path);
+/* Or of a random one. False, errno. */
+bool secrets_make_secret(struct secrets *);
 
 #endif /* SECRETS_H */

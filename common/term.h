@@ -24,7 +24,7 @@
 
 #include "common/json.h"
 
-#define TERM_MAX   65536 /* bytes of a term, and of JSON that becomes one */
+#define TERM_MAX   32768 /* bytes of a term, and of JSON that becomes one */
 #define TERM_DEPTH 100   /* arrays, objects and tuples in each other */
 
 enum term_result {

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "common/token.h"
 #include "common/xmalloc.h"
@@ -360,6 +361,15 @@ token_verify(const struct token_key *key, const char *token, size_t token_size,
 		return TOKEN_INVALID;
 	return read_payload(token + HEAD_SIZE, text_size - HEAD_SIZE, max_age,
 	    now_ms, json, size);
+}
+
+int64_t
+token_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 const char *

@@ -58,6 +58,8 @@ enum token_result token_verify(const struct token_key *, const char *token,
  * tests. */
 enum token_result token_read(const uint8_t *message, size_t message_size,
     int64_t max_age, int64_t now_ms, char **json, size_t *size);
+/* The time of day, for them. */
+int64_t token_now(void);
 /* "expired", for logs and people. */
 const char *token_result_name(enum token_result);
 

@@ -40,6 +40,7 @@
 #include "common/secrets.h"
 #include "common/stats.h"
 #include "common/supervise.h"
+#include "common/token_keys.h"
 #include "common/xmalloc.h"
 #include "presence/presence.h"
 #include "pubsub/pubsub.h"
@@ -101,7 +102,8 @@ struct server {
 	char *run_directory;
 	bool made_directory;     /* it goes with us */
 	char *token_path;        /* NULL: there is none */
-	struct secrets *secrets; /* NULL: there is none */
+	struct secrets *secrets;
+	struct token_keys *token_keys;
 	struct stats *stats;     /* NULL: no tree */
 	struct ready *ready;     /* NULL: nobody asks */
 	int static_fd;
@@ -255,6 +257,8 @@ worker_fork(struct child *child, void *arg)
 	/* PUBSUB_FD_LISTEN and _MAILBOX, and those of the connector. */
 	spec.fds[0] = worker->listen_fd;
 	spec.nfds = 2;
+	secrets_inherit(server->secrets, false);
+	token_keys_inherit(server->token_keys, false);
 	stats_inherit(server->stats, false);
 	ready_inherit(server->ready, false);
 	if (is_presence(worker)) {
@@ -266,6 +270,8 @@ worker_fork(struct child *child, void *arg)
 		service_identify(worker);
 	pid = mailbox_fork(&spec, 1, &fd);
 	worker_inherits(worker, false);
+	secrets_inherit(server->secrets, true);
+	token_keys_inherit(server->token_keys, true);
 	stats_inherit(server->stats, true);
 	ready_inherit(server->ready, true);
 	if (is_service(worker))
@@ -405,7 +411,6 @@ add_connectors(struct server *server, unsigned n)
 		worker->start.connector = (struct connector_start){
 			.config = server->config,
 			.number = i,
-			.secrets = server->secrets,
 		};
 	}
 }
@@ -486,7 +491,6 @@ add_services(struct server *server)
 			.server = config,
 			.pubsub.slot = SLOT_NONE,
 			.presence_path = server->presence_path,
-			.secrets = server->secrets,
 		};
 	}
 }
@@ -563,6 +567,7 @@ transport_fork(struct child *child, void *arg)
 		.connect_path = server->connect_path,
 		.presence_path = server->presence_path,
 		.secrets = server->secrets,
+		.token_keys = server->token_keys,
 		.stats = server->stats,
 		.ready = server->ready,
 		.run_directory = server->run_directory,
@@ -1221,16 +1226,36 @@ read_broadcast_token(struct server *server)
 	_exit(EXIT_START);
 }
 
+/* Likewise. */
+static void
+make_token_secret(struct server *server)
+{
+	const char *path = server->config->secret_file;
+	char *why = NULL;
+
+	if (path != NULL)
+		why = secrets_read_secret(server->secrets, path);
+	else if (!secrets_make_secret(server->secrets))
+		fatal("getentropy");
+	if (path == NULL)
+		log_info("tokens do not outlive this server: no "
+			 "endpoint.secret_file");
+	if (why == NULL)
+		return;
+	log_warnx("endpoint.secret_file %s", why);
+	_exit(EXIT_START);
+}
+
 static void
 make_secrets(struct server *server)
 {
 	const struct config *config = server->config;
 
-	if (!config->tree && config->broadcast_token_file == NULL)
-		return;
 	server->secrets = secrets_map();
-	if (server->secrets == NULL)
-		fatal("tokens");
+	server->token_keys = token_keys_map();
+	if (server->secrets == NULL || server->token_keys == NULL)
+		fatal("memory of secrets");
+	make_token_secret(server);
 	if (config->broadcast_token_file != NULL)
 		read_broadcast_token(server);
 	if (!config->tree)

@@ -19,6 +19,7 @@
 #include "transport/ahead.h"
 #include "transport/connect.h"
 #include "transport/metrics.h"
+#include "transport/token.h"
 #include "transport/transport.h"
 
 #define RETRY_MIN  10 /* ms between tries, doubling */
@@ -214,6 +215,18 @@ lost(struct connect *c)
 		crashed(c, "crashed");
 }
 
+/* What the callback does meanwhile. False: nonsense. */
+static bool
+on_call(struct connect *c, struct envelope *envelope)
+{
+	if (envelope->type == ENVELOPE_TALLY)
+		return metrics_take(c->transport->start->stats, envelope);
+	if (envelope->type == ENVELOPE_SIGN ||
+	    envelope->type == ENVELOPE_VERIFY)
+		return token_answer(c->transport, c->mailbox, envelope);
+	return false;
+}
+
 static void
 on_envelope(struct mailbox *mailbox, struct envelope *envelope, void *arg)
 {
@@ -229,8 +242,7 @@ on_envelope(struct mailbox *mailbox, struct envelope *envelope, void *arg)
 		c->begun = true;
 		c->begun_at = monotonic_ms();
 		set_timer(c, c->socket->connect_timeout);
-	} else if (envelope->type != ENVELOPE_TALLY || !c->begun ||
-	    !metrics_take(c->transport->start->stats, envelope)) {
+	} else if (!c->begun || !on_call(c, envelope)) {
 		crashed(c, "sent nonsense");
 	}
 }

@@ -24,6 +24,7 @@
 #include "transport/metrics.h"
 #include "transport/presence.h"
 #include "transport/query.h"
+#include "transport/token.h"
 #include "transport/topic.h"
 #include "transport/transport.h"
 
@@ -339,6 +340,10 @@ dispatch(struct endpoint *endpoint, struct envelope *envelope)
 		    endpoint->transport, endpoint->mailbox, envelope);
 	if (envelope->type == ENVELOPE_PRESENCES)
 		return presence_from_endpoint(
+		    endpoint->transport, endpoint->mailbox, envelope);
+	if (envelope->type == ENVELOPE_SIGN ||
+	    envelope->type == ENVELOPE_VERIFY)
+		return token_answer(
 		    endpoint->transport, endpoint->mailbox, envelope);
 	if (envelope->type == ENVELOPE_TALLY)
 		return metrics_take(

@@ -11,6 +11,7 @@
 #include "transport/inspect.h"
 #include "transport/metrics.h"
 #include "transport/presence.h"
+#include "transport/token.h"
 #include "transport/topic_private.h"
 #include "transport/transport.h"
 
@@ -289,6 +290,9 @@ dispatch(struct topic *topic, struct envelope *envelope)
 		return metrics_take(topic->transport->start->stats, envelope);
 	if (envelope->type == ENVELOPE_SUBSCRIBERS)
 		return count_answer(topic->transport, topic->mailbox, envelope);
+	if (envelope->type == ENVELOPE_SIGN ||
+	    envelope->type == ENVELOPE_VERIFY)
+		return token_answer(topic->transport, topic->mailbox, envelope);
 	/* A join may not say more. */
 	if (topic->state != TOPIC_JOINED)
 		return false;

@@ -956,10 +956,10 @@ start_session(struct transport *t)
 /* Channels are the author's code: secrets and what is there for all
  * transports are not theirs. */
 static void
-keep_token(const struct transport_start *start)
+keep_secrets(const struct transport_start *start)
 {
-	if (start->secrets != NULL && !secrets_keep(start->secrets))
-		fatal("MADV_DONTFORK");
+	secrets_inherit(start->secrets, false);
+	token_keys_inherit(start->token_keys, false);
 	stats_inherit(start->stats, false);
 	ready_inherit(start->ready, false);
 }
@@ -979,7 +979,7 @@ transport_run(void *arg)
 	    (unsigned long long)t.start->connection, t.start->peer);
 	log_init(name);
 	process_title("%s", name);
-	keep_token(t.start);
+	keep_secrets(t.start);
 
 	t.base = event_base;
 	listen_to_signals(&t);

@@ -24,6 +24,7 @@
 #include "common/secrets.h"
 #include "common/stats.h"
 #include "common/supervise.h"
+#include "common/token_keys.h"
 #include "pubsub/client.h"
 #include "transport/http.h"
 #include "transport/inspect.h"
@@ -61,6 +62,7 @@ struct transport_start {
 	const char *connect_path;  /* NULL: no socket has a connect */
 	const char *presence_path; /* of its socket; NULL: there is none */
 	struct secrets *secrets;   /* NULL: there is none */
+	struct token_keys *token_keys; /* shared with all transports; or NULL */
 	struct stats *stats; /* shared with all transports; NULL: no tree */
 	struct ready *ready; /* to read; NULL: nobody may ask */
 	pid_t supervisor;

@@ -203,20 +203,58 @@ handle_others(struct bennu_socket *socket, const struct bennu_message *msg)
 }
 
 static void
-say_not_yet(struct bennu_socket *socket, const char *what, bool failed)
+try_sign(struct bennu_socket *socket, struct bennu_payload data)
 {
-	say(socket, what, failed && errno == ENOTSUP);
-	errno = 0;
+	const char *token = bennu_sign(socket, "s", data);
+
+	if (token == NULL)
+		say(socket, "no token", errno);
+	else
+		bennu_push(socket, "token",
+		    bennu_format(socket, "\"%s\"", token));
 }
 
 static void
-try_not_yet(struct bennu_socket *socket)
+try_verify(
+    struct bennu_socket *socket, const char *salt, const char *token, long age)
 {
-	errno = 0;
-	say_not_yet(
-	    socket, "sign", bennu_sign(socket, "s", bennu_empty()) == NULL);
-	say_not_yet(
-	    socket, "verify", bennu_verify(socket, "s", "t", 1).data == NULL);
+	struct bennu_payload data = bennu_verify(socket, salt, token, age);
+
+	if (data.data == NULL)
+		say(socket, "not good", errno);
+	else
+		bennu_push(socket, "data", data);
+}
+
+static void
+try_sizes(struct bennu_socket *socket)
+{
+	char *large = calloc(1, 100001);
+
+	memset(large, '1', 100000);
+	try_sign(socket, bennu_text(large));
+	try_verify(socket, large, "t", -1);
+	try_verify(socket, "s", large, -1);
+	try_verify(socket, "s", NULL, -1);
+	free(large);
+}
+
+static bool
+handle_token(struct bennu_socket *socket, const struct bennu_message *msg)
+{
+	if (is(msg, "sign"))
+		try_sign(socket, msg->payload);
+	else if (is(msg, "sign_bad"))
+		try_sign(socket, bennu_text("{"));
+	else if (is(msg, "sign_bytes"))
+		try_sign(socket, bennu_bytes("1", 1));
+	else if (is(msg, "verify"))
+		try_verify(socket, "salt", "a.b.c", -2);
+	else if (is(msg, "sizes"))
+		try_sizes(socket);
+	else
+		return false;
+	return true;
 }
 
 /* A payload is parsed once, and again in the next message. */
@@ -255,12 +293,9 @@ try_timers(struct bennu_socket *socket)
 static enum bennu_result
 handle_in(struct bennu_socket *socket, const struct bennu_message *msg)
 {
-	if (handle_reply(socket, msg) || handle_others(socket, msg))
+	if (handle_reply(socket, msg) || handle_others(socket, msg) ||
+	    handle_token(socket, msg))
 		return BENNU_OK;
-	if (is(msg, "not yet")) {
-		try_not_yet(socket);
-		return BENNU_OK;
-	}
 	if (is(msg, "nothing"))
 		return BENNU_OK;
 	if (is(msg, "refuse"))
@@ -385,6 +420,8 @@ dump(struct bennu_socket *socket)
 		    socket, " { \"restarts\" : %u } ", bennu_restarts(socket));
 	if (strcmp(dump_text, "\"push\"") == 0)
 		bennu_push(socket, "e", bennu_empty());
+	if (strcmp(dump_text, "\"sign\"") == 0)
+		bennu_sign(socket, "s", bennu_empty());
 	if (strcmp(dump_text, "\"broadcast\"") == 0)
 		bennu_broadcast(socket, "e", bennu_empty());
 	if (strcmp(dump_text, "\"die\"") == 0)
@@ -468,6 +505,10 @@ tell_fields(struct envelope *envelope, const char *fields)
 			tell(" %u", envelope_get_u32(envelope));
 			continue;
 		}
+		if (*fields == 'l') {
+			tell(" %lld", (long long)envelope_get_u64(envelope));
+			continue;
+		}
 		if (*fields == 's') {
 			tell(" %s", envelope_get_data(envelope, &size));
 			continue;
@@ -506,11 +547,43 @@ tell_tally(struct envelope *envelope)
 	tell("%s;", envelope_end(envelope) ? "" : " BAD");
 }
 
+/* What the next questions about tokens get; -1: nothing. */
+static int token_error;
+static const char *token_text;
+
+static void
+on_asker(struct mailbox *m, struct envelope *envelope, void *arg)
+{
+}
+
+static void
+answer_token(int fd)
+{
+	struct envelope_writer writer = { 0 };
+	struct mailbox *asker = mailbox_new(fd, on_asker, NULL);
+
+	envelope_put_u32(&writer, (uint32_t)token_error);
+	envelope_put_string(&writer, token_text);
+	if (token_error != -1)
+		mailbox_send(asker, ENVELOPE_TOKEN, &writer);
+	mailbox_flush(asker);
+	mailbox_free(asker);
+	envelope_writer_free(&writer);
+}
+
 static void
 on_envelope(struct mailbox *m, struct envelope *envelope, void *arg)
 {
 	if (envelope == NULL) {
 		tell("EOF;");
+		return;
+	}
+	if (envelope->type == ENVELOPE_SIGN ||
+	    envelope->type == ENVELOPE_VERIFY) {
+		bool sign = envelope->type == ENVELOPE_SIGN;
+
+		tell_fields(envelope, sign ? "ss" : "ssl");
+		answer_token(mailbox_take_fd(m));
 		return;
 	}
 	if (envelope->type == ENVELOPE_JOINED)
@@ -1304,7 +1377,7 @@ END_TEST
 START_TEST(mistakes_in_dump)
 {
 	static const char *const how[] = { "\"push\"", "\"broadcast\"",
-		"\"bad\"", "\"bytes\"", "\"none\"" };
+		"\"bad\"", "\"bytes\"", "\"none\"", "\"sign\"" };
 
 	for (size_t i = 0; i < sizeof how / sizeof how[0]; i++) {
 		joined();
@@ -1361,12 +1434,45 @@ START_TEST(one_node)
 }
 END_TEST
 
-START_TEST(not_yet)
+static void
+check_token(const char *event, int error, const char *text, const char *want)
 {
+	token_error = error;
+	token_text = text;
+	send_event(event);
+	ASSERT_TOLD(want);
+}
+
+START_TEST(tokens)
+{
+	char want[128];
+
 	joined();
-	send_event("not yet");
-	ASSERT_TOLD("PUSH sign 1;PUSH verify 1;DONE;");
+	check_token("sign", 0, "t.o.k", "SIGN s {};PUSH token \"t.o.k\";DONE;");
+	snprintf(want, sizeof want, "SIGN s {};PUSH no token %d;DONE;", ERANGE);
+	check_token("sign", ERANGE, "", want);
+	check_token("verify", 0, "{\"id\":1}",
+	    "VERIFY salt a.b.c -2;PUSH data {\"id\":1};DONE;");
+	snprintf(want, sizeof want,
+	    "VERIFY salt a.b.c -2;PUSH not good %d;DONE;", ETIME);
+	check_token("verify", ETIME, "", want);
+	snprintf(want, sizeof want,
+	    "VERIFY salt a.b.c -2;PUSH not good %d;DONE;", EIO);
+	check_token("verify", -1, "", want);
+	/* Without a question. */
+	snprintf(want, sizeof want,
+	    "PUSH no token %d;PUSH not good %d;PUSH not good %d;"
+	    "PUSH not good %d;DONE;",
+	    E2BIG, ENAMETOOLONG, EBADMSG, ENOENT);
+	check_token("sizes", 0, "", want);
 	leave();
+}
+END_TEST
+
+START_TEST(mistakes_with_tokens)
+{
+	check_crash("sign_bad", "EOF;");
+	check_crash("sign_bytes", "EOF;");
 }
 END_TEST
 
@@ -1379,4 +1485,4 @@ UNIT_MAIN("channel", join_accepts, join_refuses, mistakes_in_join, join_dies,
     a_loop_ends_too, a_transport_that_reads_late, nonsense_of_the_transport,
     limits, counts, counts_and_ends, mistakes_in_metrics, dumps,
     dumps_what_waits, no_dump, stops_in_dump, mistakes_in_dump, uuids, one_node,
-    not_yet)
+    tokens, mistakes_with_tokens)

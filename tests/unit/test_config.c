@@ -149,6 +149,7 @@ assert_defaults(const struct config *config)
 	ck_assert_ptr_null(config->static_directory);
 	ck_assert(!config->tree);
 	ck_assert_ptr_null(config->broadcast_token_file);
+	ck_assert_ptr_null(config->secret_file);
 	ck_assert_int_eq(config->log_level, LOG_LEVEL_INFO);
 	ck_assert_uint_eq(config->nsockets, 0);
 }
@@ -282,7 +283,7 @@ static const char whole[] =
     "}\n"
     "socket \"/two/deep\" {}\n"
     "endpoint { static = \"web/dist\" tree = on ready = off\n"
-    "	broadcast_token_file = \"etc/token\"\n"
+    "	broadcast_token_file = \"etc/token\" secret_file = \"/etc/secret\"\n"
     "	module = \"lib/demo.so:api\" handler_timeout = 3s\n"
     "	options { database = demo.db } }\n"
     "log { level = debug }\n";
@@ -326,6 +327,7 @@ assert_server(const struct config *config)
 	ck_assert(!config->ready);
 	ck_assert_str_eq(config->static_directory, below("web/dist"));
 	ck_assert_str_eq(config->broadcast_token_file, below("etc/token"));
+	ck_assert_str_eq(config->secret_file, "/etc/secret");
 	ck_assert(config->tree);
 	ck_assert_str_eq(config->endpoint.module, below("lib/demo.so:api"));
 	ck_assert_str_eq(config->endpoint.file, NAME);

@@ -23,8 +23,6 @@
 
 #define TIMEOUT 300 /* ms of connect_timeout */
 
-static struct secrets secrets = { .kill_token = "0123456789abcdef" };
-
 /* ---- the author's code ---- */
 
 static unsigned calls;
@@ -100,9 +98,6 @@ connect_any(struct bennu_connect *c)
 		assign_all(c);
 	if (strcmp(what, "calls") == 0)
 		bennu_connect_assign(c, "calls", cJSON_CreateNumber(calls));
-	if (strcmp(what, "secret") == 0)
-		bennu_connect_assign(
-		    c, "secret", cJSON_CreateString(secrets.kill_token));
 	return BENNU_OK;
 }
 
@@ -147,7 +142,6 @@ start_worker(void)
 	struct connector_start start = {
 		.config = &config,
 		.number = 1,
-		.secrets = &secrets,
 	};
 	struct process_spec spec = {
 		.name = "connect",
@@ -343,16 +337,6 @@ START_TEST(one_process_lasts)
 	assert_answer("{\"do\":\"refuse\"}", false, NULL, "{}");
 	assert_answer("{}", true, NULL, "{}");
 	assert_answer("{\"do\":\"calls\"}", true, NULL, "{\"calls\":3}");
-	end();
-}
-END_TEST
-
-START_TEST(the_secret_is_wiped)
-{
-	begin();
-	assert_answer("{\"do\":\"secret\"}", true, NULL, "{\"secret\":\"\"}");
-	ck_assert_str_eq(
-	    secrets.kill_token, "0123456789abcdef"); /* of the parent */
 	end();
 }
 END_TEST
@@ -587,7 +571,7 @@ START_TEST(the_supervisor_is_gone)
 END_TEST
 
 UNIT_MAIN("connector", answers, bytes_that_are_no_utf8, one_process_lasts,
-    the_secret_is_wiped, all_that_is_known, a_crash, an_exit, bad_results,
+    all_that_is_known, a_crash, an_exit, bad_results,
     a_hang, sigterm_in_a_callback, sigterm_in_a_hang, who_waits_is_told_apart,
     who_hung_up_costs_no_call, nonsense_from_a_transport,
     the_supervisor_is_gone)

@@ -20,8 +20,11 @@ static const struct token_key *
 vector_key(void)
 {
 	static struct token_key key;
+	static bool is_made;
 
-	token_key_derive(&key, TEXT(VECTOR_SECRET), TEXT(VECTOR_SALT));
+	if (!is_made)
+		token_key_derive(&key, TEXT(VECTOR_SECRET), TEXT(VECTOR_SALT));
+	is_made = true;
 	return &key;
 }
 

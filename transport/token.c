@@ -1,0 +1,136 @@
+/*
+ * token.c - see token.h.
+ */
+#include <sys/socket.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/token_keys.h"
+#include "transport/token.h"
+#include "transport/transport.h"
+
+/* What is asked. */
+struct question {
+	enum envelope_type type;
+	struct text salt;
+	struct text text; /* JSON, or a token */
+	int64_t max_age;
+};
+
+/* A token, or JSON; error is 0 then. */
+struct answer {
+	int error;
+	char *text;
+	size_t size;
+};
+
+static bool
+read_question(struct question *question, struct envelope *envelope)
+{
+	*question = (struct question){ .type = envelope->type };
+	question->salt = envelope_get_text(envelope);
+	question->text = envelope_get_text(envelope);
+	if (envelope->type == ENVELOPE_VERIFY)
+		question->max_age = (int64_t)envelope_get_u64(envelope);
+	return envelope_end(envelope);
+}
+
+/* 0, or what errno will be in the process that asks. */
+static int
+error_of(enum token_result result)
+{
+	switch (result) {
+	case TOKEN_OK:
+		return 0;
+	case TOKEN_EXPIRED:
+		return ETIME;
+	case TOKEN_NO_JSON:
+		return ENOTSUP;
+	case TOKEN_MISSING:
+	case TOKEN_INVALID:
+		break;
+	}
+	return EBADMSG;
+}
+
+static void
+find_answer(const struct question *question, const struct token_key *key,
+    struct answer *answer)
+{
+	const struct text *text = &question->text;
+
+	if (question->type == ENVELOPE_VERIFY) {
+		answer->error = error_of(
+		    token_verify(key, text->data, text->size, question->max_age,
+			token_now(), &answer->text, &answer->size));
+		return;
+	}
+	answer->text = token_sign(
+	    key, text->data, text->size, token_now(), TOKEN_DAY);
+	if (answer->text == NULL)
+		answer->error = errno;
+	else
+		answer->size = strlen(answer->text);
+}
+
+static void
+on_asker(struct mailbox *mailbox, struct envelope *envelope, void *arg)
+{
+	(void)mailbox;
+	(void)envelope;
+	(void)arg;
+}
+
+/* The author may have sent any descriptor: who asks as one should has room for
+ * the answer. */
+static void
+send_answer(int fd, const struct answer *answer)
+{
+	struct envelope_writer writer = { 0 };
+	int domain = 0, type = 0;
+	socklen_t size = sizeof domain;
+	struct mailbox *mailbox;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == -1 ||
+	    getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == -1 ||
+	    domain != AF_UNIX || type != SOCK_STREAM) {
+		mailbox_close_fd(fd);
+		return;
+	}
+	envelope_put_u32(&writer, (uint32_t)answer->error);
+	envelope_put_data(
+	    &writer, answer->error == 0 ? answer->text : "", answer->size);
+	mailbox = mailbox_new(fd, on_asker, NULL);
+	mailbox_send(mailbox, ENVELOPE_TOKEN, &writer);
+	mailbox_flush(mailbox);
+	mailbox_free(mailbox);
+}
+
+bool
+token_answer(const struct transport *t, struct mailbox *mailbox,
+    struct envelope *envelope)
+{
+	const struct transport_start *start = t->start;
+	const struct token_key *key;
+	struct answer answer = { 0 };
+	struct question question;
+	struct token_key own;
+	bool fine = read_question(&question, envelope);
+	int fd = mailbox_take_fd(mailbox);
+
+	if (fd == -1)
+		return fine && mailbox_lost_fd(mailbox);
+	if (!fine || start->secrets == NULL) {
+		mailbox_close_fd(fd);
+		return fine;
+	}
+	key = token_keys_get(start->token_keys, start->secrets,
+	    question.salt.data, question.salt.size, &own);
+	find_answer(&question, key, &answer);
+	explicit_bzero(&own, sizeof own);
+	send_answer(fd, &answer);
+	free(answer.text);
+	return true;
+}
