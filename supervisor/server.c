@@ -130,10 +130,16 @@ struct server {
 
 /* ---- readiness ---- */
 
-/*
- * Can a client be served? A service that crashes all the time takes nothing
- * from the clients that do without it; and one process of connect will do.
- */
+/* Clients do without it while it is away, also one that crashes all the time:
+ * what it runs is the application's. */
+static bool
+is_optional(const struct worker *worker)
+{
+	return worker->kill == REQUEST_KILL_SERVICE ||
+	    worker->kill == REQUEST_KILL_FETCH;
+}
+
+/* Can a client be served? Of connect one process will do. */
 static bool
 is_serving(const struct server *server)
 {
@@ -147,8 +153,7 @@ is_serving(const struct server *server)
 		if (worker->kill == REQUEST_KILL_CONNECT) {
 			has_connect = true;
 			connects |= worker->up;
-		} else if (!worker->up &&
-		    worker->kill != REQUEST_KILL_SERVICE) {
+		} else if (!worker->up && !is_optional(worker)) {
 			return false;
 		}
 	}
@@ -745,7 +750,7 @@ start_session(struct server *server, const struct received_request *received)
 	struct connection *asks = child == NULL ? NULL : child_arg(child);
 	struct connection *connection;
 
-	if (received->fd == -1 || asks == NULL || server->stopping ||
+	if (received->fd == -1 || asks == NULL || server->drain != NULL ||
 	    !may_ask(asks))
 		return;
 	connection = admit(server, &asks->key, asks->peer, received->fd);

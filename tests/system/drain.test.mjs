@@ -78,14 +78,16 @@ async function keepAway(server, find) {
   await until(away, 'a pause before a restart');
 }
 
-test('GET /ready: 503 while a pubsub worker is away', async (t) => {
-  const server = await start(t, { pubsub: 1 });
-  const wire = await wireTo(t, server);
-  await keepAway(server, () => server.workers('pubsub')[0]);
-  const { status, body } = await ready(wire);
-  assert.deepEqual([status, body], [503, 'starting']);
-  await until(async () => (await ready(wire)).status === 200, 'its return');
-});
+for (const role of ['pubsub', 'presence'])
+  test(`GET /ready: 503 while ${role} is away`, async (t) => {
+    const server = await start(t, { pubsub: 1 });
+    const wire = await wireTo(t, server);
+    assert.equal(server.below(server.pid).filter(({ comm }) => comm === role).length, 1);
+    await keepAway(server, () => server.below(server.pid).find(({ comm }) => comm === role));
+    const { status, body } = await ready(wire);
+    assert.deepEqual([status, body], [503, 'starting']);
+    await until(async () => (await ready(wire)).status === 200, 'its return');
+  });
 
 test('GET /ready: 200 while a service is away', async (t) => {
   const server = await start(t, { services: { worker: { module: 'service.so:worker' } } });
@@ -136,8 +138,10 @@ test('systemd hears how long it may take', async (t) => {
     server: { drain_delay: '1s', drain_limit: '20s' },
   }).ready();
   stop(server);
-  // 1 s, 20 s, 5 s of pubsub, 2 s for orphans; nobody listens there.
-  await server.log(/systemd is not told STOPPING=1.*EXTEND_TIMEOUT_USEC=28000000/);
+  // 1 s, 20 s, 2 s for orphans, 5 s for each worker; nobody listens there.
+  const [, us] = await server.log(/systemd is not told STOPPING=1.*EXTEND_TIMEOUT_USEC=(\d+)/);
+  const workers = server.count(/bennu_sup: started: /);
+  assert.equal(Number(us), (1 + 20 + 2 + 5 * workers) * 1e6);
   await server.ends(0);
 });
 
