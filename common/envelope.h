@@ -122,14 +122,6 @@ enum envelope_type {
 				   u32 number of the channel */
 	ENVELOPE_INSPECTED,     /* u32 HTTP status, JSON of an object */
 
-	/* transport, tool -> presence; "channel" is a number that no other
-	   process of a channel of this connection has or had */
-	ENVELOPE_PR_HELLO = 290, /* u64 connection or 0, u32 slot */
-	ENVELOPE_PR_TRACK,       /* u64 channel, topic, key, ref, the ref it
-				    replaces or none, meta */
-	ENVELOPE_PR_UNTRACK,     /* u64 channel, topic, key */
-	ENVELOPE_PR_DROP,        /* u64 channel: all that it tracked */
-	ENVELOPE_PR_COMPLETE,    /* behind HELLO and TRACKs of what there was
 	/* transport of a request -> transport of a long-poll session: one of
 	   them */
 	ENVELOPE_SESSION_OPEN = 284, /* u32 mount, u32 version, params, id or
@@ -143,6 +135,14 @@ enum envelope_type {
 	ENVELOPE_SESSION_ANSWER, /* u32 status, messages: JSON strings, with
 				    commas between */
 
+	/* transport, tool -> presence; "channel" is a number that no other
+	   process of a channel of this connection has or had */
+	ENVELOPE_PR_HELLO = 290, /* u64 connection or 0, u32 slot */
+	ENVELOPE_PR_TRACK,       /* u64 channel, topic, key, ref, the ref it
+				    replaces or none, meta */
+	ENVELOPE_PR_UNTRACK,     /* u64 channel, topic, key */
+	ENVELOPE_PR_DROP,        /* u64 channel: all that it tracked */
+	ENVELOPE_PR_COMPLETE,    /* behind HELLO and TRACKs of what there was
 				    before: there is no more */
 	ENVELOPE_PR_LIST,        /* topic, key or none; perhaps with a socket
 				    for the answer */
