@@ -9,15 +9,19 @@
 #include "common/xmalloc.h"
 #include "transport/longpoll_body.h"
 
-/* nettle would skip white space. */
+/* nettle would skip white space, and take more padding than there may be. */
 static bool
 is_of_base64(const char *line, size_t size)
 {
-	for (size_t i = 0; i < size; i++) {
+	size_t n = size;
+
+	while (n > 0 && size - n < 2 && line[n - 1] == '=')
+		n--;
+	for (size_t i = 0; i < n; i++) {
 		char c = line[i];
 
 		if (!(c >= 'A' && c <= 'Z') && !(c >= 'a' && c <= 'z') &&
-		    !(c >= '0' && c <= '9') && c != '+' && c != '/' && c != '=')
+		    !(c >= '0' && c <= '9') && c != '+' && c != '/')
 			return false;
 	}
 	return size % 4 == 0;
