@@ -34,8 +34,8 @@
 
 /* Its descriptors, beside the standard ones. */
 #define TRANSPORT_FD_CLIENT   PROCESS_FD       /* the connection */
-#define TRANSPORT_FD_REQUESTS (PROCESS_FD + 1) /* to the supervisor */
 #define TRANSPORT_FD_SESSION  PROCESS_FD       /* or who opens a session */
+#define TRANSPORT_FD_REQUESTS (PROCESS_FD + 1) /* to the supervisor */
 #define TRANSPORT_FD_STATIC   (PROCESS_FD + 2) /* directory of files, or -1 */
 #define TRANSPORT_NFDS        3
 
@@ -65,20 +65,20 @@ struct transport_start {
 	struct token_keys *token_keys; /* shared with all transports; or NULL */
 	struct stats *stats; /* shared with all transports; NULL: no tree */
 	struct ready *ready; /* to read; NULL: nobody may ask */
-	pid_t supervisor;
-};
 	const char *run_directory;
 	const char *session_path; /* a long-poll session: of its socket; NULL */
+	pid_t supervisor;
+};
 
 /* A request to the supervisor, over the socket that all transports share. */
+#define SESSION_NONCE 16 /* bytes that nobody guesses */
 struct transport_request {
 	uint32_t kind; /* enum request_kind */
-#define SESSION_NONCE 16 /* bytes that nobody guesses */
 	uint32_t number;
 	uint64_t connection;
+	uint8_t nonce[SESSION_NONCE];
 };
 enum request_kind {
-	uint8_t nonce[SESSION_NONCE];
 	REQUEST_KILL_CHANNEL = 1, /* number, of connection; 0: its endpoint */
 	REQUEST_KILL_TRANSPORT,   /* connection */
 	REQUEST_KILL_PUBSUB,      /* number */
@@ -87,15 +87,15 @@ enum request_kind {
 	REQUEST_KILL_FETCH,       /* number: 1 */
 	REQUEST_KILL_SERVICE,     /* number: its place in bennu.conf, from 1 */
 	REQUEST_INSPECT, /* number: of a socket, passed on to connection */
+	REQUEST_SESSION, /* nonce; with the new session's end of a mailbox */
 };
 
-	REQUEST_SESSION, /* nonce; with the new session's end of a mailbox */
 enum transport_mode {
 	MODE_HTTP,
 	MODE_WEBSOCKET,
+	MODE_SESSION, /* of long poll: there is no socket; session.h */
 	MODE_CLOSING, /* a last word is being written; then SHUT_WR */
 	MODE_LINGER,  /* waits for the client's FIN */
-	MODE_SESSION, /* of long poll: there is no socket; session.h */
 	MODE_ENDING,  /* the socket is done; channels end, publishes leave */
 };
 
@@ -112,23 +112,23 @@ struct rate {
 #define PAUSE_CONNECT  8U  /* the application's connect is being asked */
 #define PAUSE_BACKLOG  16U /* it does not take what is written to it */
 
+struct client_link;
 struct connect;
 struct endpoint;
-struct client_link;
-struct publishing;
-
 struct longpoll;
-struct transport {
+struct publishing;
 struct session;
+
+struct transport {
 	const struct transport_start *start;
 	const struct config *config;
 	const struct config_socket *socket; /* the mount, once upgraded */
 	struct event_base *base;
 	int fd; /* -1 when done, and of a session */
 	enum transport_mode mode;
+	const struct client_link *link; /* NULL: no messages go, or any more */
 	struct event readable;
 	struct event deadline; /* head, idle, linger: as mode says */
-	const struct client_link *link; /* NULL: no messages go, or any more */
 	struct event hung;     /* looks after full queues */
 	long long hung_at;     /* when it fires; 0: it is not set */
 	long long received;    /* when the client last sent something; ms */
@@ -150,9 +150,9 @@ struct session;
 	struct rate controls, events, joins;
 	unsigned long long dropped; /* broadcasts, under BACKLOG_DROP */
 
+	struct event ahead;         /* ahead.h */
 	struct connect *connect;    /* the question that is open, or NULL */
 	struct connected connected; /* what came of it: for channels */
-	struct event ahead;         /* ahead.h */
 
 	struct supervisor *channels;
 	struct topics topics;
@@ -162,10 +162,10 @@ struct session;
 	unsigned last_channel; /* number of the last channel */
 	struct endpoint *endpoint;      /* NULL: no request needed it yet */
 	struct inspect *inspect;        /* what the client waits for; or NULL */
-	struct inspections inspections; /* what others ask of us */
-	struct publishing *publishing;  /* waits for pubsub; or NULL */
 	struct longpoll *longpoll;      /* likewise */
 	struct session *session;        /* NULL: it is none */
+	struct inspections inspections; /* what others ask of us */
+	struct publishing *publishing;  /* waits for pubsub; or NULL */
 	unsigned ncounts;               /* under way: count.h */
 	struct presence_client *presence; /* NULL: nobody needed it yet */
 	struct pubsub_client *pubsub;
@@ -209,11 +209,11 @@ bool transport_disconnects(struct transport *, const struct broadcast *);
 void transport_name(const struct transport *);
 /* Messages to the client: whole WebSocket frames, made before. */
 void transport_send_frames(struct transport *, const char *, size_t);
+/* The client has taken some of what waits. */
+void transport_took(struct transport *);
 /* Is the client's backlog at its bound? */
 bool transport_is_slow(const struct transport *);
 /* Must the channels wait, for the client or for pubsub? */
-/* The client has taken some of what waits. */
-void transport_took(struct transport *);
 bool transport_is_full(const struct transport *);
 /* A broadcast does not fit into `what`: the policy is applied. */
 void transport_overrun(struct transport *, const char *what);
