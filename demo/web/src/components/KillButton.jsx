@@ -6,13 +6,14 @@ import { useStore } from "../lib/store.js";
 
 export default function KillButton({ worker }) {
   const armed = useStore(token) !== null;
+  const what = `${worker.role} ${nameOf(worker)}`.trim();
   const hint = armed ? `kill -9 ${worker.pid}` : "needs the server's token";
   return (
     <button
       type="button"
       className={armed ? "kill" : "kill is-unarmed"}
       onClick={() => kill(worker)}
-      aria-label={`kill -9 ${worker.role} ${nameOf(worker)}, pid ${worker.pid}`}
+      aria-label={`kill -9 ${what}, pid ${worker.pid}`}
       title={hint}
     >
       kill -9

@@ -21,9 +21,10 @@ export function useChannelState(channel) {
 }
 
 // Joins the topic for as long as the card is there; a new attempt joins the
-// same topic again. `on` maps events to functions; onJoin runs after each
-// join, also those that the client makes by itself, onError whenever the
-// channel is lost. With `over` it goes over that socket, not the page's own.
+// same topic again. `on` maps events to functions; `watch` gets the channel
+// before it joins; onJoin runs after each join, also those that the client
+// makes by itself, onError whenever the channel is lost. With `over` it goes
+// over that socket, not the page's own.
 export function useChannel(topic, options, attempt = 0) {
   const [channel, setChannel] = useState(null);
   const latest = useRef(options);
@@ -35,6 +36,7 @@ export function useChannel(topic, options, attempt = 0) {
     const joining = over.channel(topic, () => latest.current.params ?? {});
     const member = { channel: joining, probe, greeting };
     if (over === socket) members.set(topic, member);
+    options.watch?.(joining);
     for (const event of Object.keys(options.on ?? {})) {
       joining.on(event, (payload) =>
         latest.current.on[event](payload, joining)

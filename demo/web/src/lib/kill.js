@@ -12,7 +12,16 @@ const PATIENCE_MS = 20000;
 const GONE_MS = 2000;
 const KEPT = 50;
 
-const ROLES = ["pubsub", "connect", "service", "transport", "endpoint", "channel"];
+const ROLES = [
+  "pubsub",
+  "presence",
+  "fetch",
+  "connect",
+  "service",
+  "transport",
+  "endpoint",
+  "channel",
+];
 const ENDPOINT_PROBE = "/api/superheroes";
 
 // Newest first: { number, at, id, title, formerPid, state, ... } with state
