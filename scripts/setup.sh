@@ -239,7 +239,8 @@ setup_demo() {
 	setup_node
 	setup_configure build server
 	# shellcheck disable=SC2046 # a list of words
-	setup_compile build server supervisor/supervisor $(demo_modules)
+	setup_compile build server supervisor/supervisor supervisor/bennu \
+		$(demo_modules)
 	setup_page
 	setup_unlock
 }
