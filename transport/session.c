@@ -259,6 +259,7 @@ answer_poll(struct session *session)
 		json_buffer_free(&out);
 	}
 	transport_took(session->transport);
+	pubsub_client_room(session->transport->pubsub);
 }
 
 /* What one turn of the loop has brought leaves together. */

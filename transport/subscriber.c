@@ -9,6 +9,7 @@
 #include "pubsub/lane.h"
 #include "transport/endpoint.h"
 #include "transport/frame.h"
+#include "transport/link.h"
 #include "transport/publish.h"
 #include "transport/subscriber.h"
 #include "transport/transport.h"
@@ -147,9 +148,9 @@ has_room(void *arg)
 {
 	struct transport *t = arg;
 
-	return t->mode != MODE_WEBSOCKET ||
+	return t->link == NULL ||
 	    (t->unconfirmed == 0 &&
-		outbox_backlog(&t->outbox) <= t->config->backlog_max / 4 &&
+		t->link->backlog(t) <= t->config->backlog_max / 4 &&
 		topic_queues_have_room(t));
 }
 

@@ -626,15 +626,18 @@ test('max_connections and those of an address count sessions', async (t) => {
   for (const limits of [{ max_connections: 4 }, { max_connections_per_address: 4 }]) {
     const own = await start(t, options(lasting, { server: limits }));
     const pollers = [];
+    const only = (n) => until(() => own.workers('transport').length === n, 'the requests’ ends');
     for (let i = 0; i < 3; i++) {
       pollers.push(await Poller.open(own));
-      await until(() => own.workers('transport').length === i + 1, 'the request’s end');
+      await only(i + 1);
     }
     assert.deepEqual((await request(own, 'GET', { query: { vsn: '2.0.0' } })).json, { status: 500 });
     await own.log(/connection refused: max_connections(_per_address)? are there/);
+    await only(3);
     assert.equal(await pollers[0].send(heartbeat('1')), 200, 'what is there is served');
     const [{ pid }] = sessions(own);
     process.kill(pid, 'SIGKILL');
+    await only(2);
     await until(() => sockets(own).length === 2, 'room');
     await Poller.open(own);
   }
