@@ -173,6 +173,7 @@ void
 topic_free(struct topic *topic)
 {
 	assert(topic->child == NULL && topic->holding == 0);
+	assert(STAILQ_EMPTY(&topic->deferred) && !topic->holds_frames);
 	inspect_gone(topic);
 	unlist(topic);
 	LIST_REMOVE(topic, of_all);
