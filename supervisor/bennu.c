@@ -1,7 +1,8 @@
 /*
  * bennu.c - the command: what one says to a server that runs, and what one
  * hears from it. It is a client of a pubsub worker and of presence, through
- * their sockets in the run directory; who may open these may do all of this.
+ * their sockets in the run directory, and of the server itself, with the token
+ * that lies there; who may open these may do all of this.
  */
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -27,11 +28,13 @@
 #include "pubsub/shared.h"
 #include "pubsub/slots.h"
 #include "pubsub/tap_reader.h"
+#include "supervisor/inspect.h"
 #include "supervisor/rundir.h"
 
-#define ACCEPT_LIMIT 10  /* s until a broadcast is accepted */
-#define LIST_LIMIT   5   /* s until presence has answered */
-#define AGAIN        100 /* ms before the next connect */
+#define ACCEPT_LIMIT 10   /* s until a broadcast is accepted */
+#define LIST_LIMIT   5    /* s until presence has answered */
+#define AGAIN        100  /* ms before the next connect */
+#define NAMES_MAX    1000 /* of channels and topics */
 
 /* How it ends, beside 0. */
 enum status {
@@ -75,6 +78,7 @@ usage(FILE *out)
 	      "                               room:* is all that begin so\n"
 	      "  presence [-f] TOPIC          who is there; -f, --follow: and\n"
 	      "                               what becomes of it\n"
+	      "  inspect [CHANNEL|TOPIC ...]  what channels are doing\n"
 	      "  -c, --config FILE     the server's; see bennu.conf(5)\n"
 	      "  -p, --port PORT       its first port\n"
 	      "  -r, --run DIRECTORY   its run directory\n"
@@ -603,6 +607,16 @@ run_presence(struct command *command, int argc, char **argv)
 	json_buffer_free(&command->diffs);
 }
 
+/* ---- inspect ---- */
+
+static void
+run_inspect(struct command *command, int argc, char **argv)
+{
+	if (!inspect_channels(command->directory, argc, argv, STATUS_FAILED) ||
+	    fflush(stdout) != 0)
+		command->status = STATUS_FAILED;
+}
+
 /* ---- the program ---- */
 
 static const struct {
@@ -613,6 +627,7 @@ static const struct {
 	{ "broadcast", 3, 3, run_broadcast },
 	{ "subscribe", 1, 1, run_subscribe },
 	{ "presence", 1, 2, run_presence },
+	{ "inspect", 0, NAMES_MAX, run_inspect },
 };
 
 static int

@@ -102,6 +102,7 @@ struct server {
 	char *run_directory;
 	bool made_directory;     /* it goes with us */
 	char *token_path;        /* NULL: there is none */
+	char *address_path;      /* likewise */
 	struct secrets *secrets;
 	struct token_keys *token_keys;
 	struct stats *stats;     /* NULL: no tree */
@@ -1193,28 +1194,35 @@ drop_privileges(const struct server *server)
 	log_info("running as user %s", server->config->user);
 }
 
+/* In the run directory, for this user only. Its path, malloc'd. */
+static char *
+write_run_file(const struct server *server, const char *name, const char *text)
+{
+	char *path = xasprintf("%s/%s", server->run_directory, name);
+	int fd;
+
+	unlink(path);
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd == -1 || write(fd, text, strlen(text)) == -1 ||
+	    fchown(fd, server->uid, server->gid) == -1)
+		fatal("%s", path);
+	close(fd);
+	return path;
+}
+
 /* The token of the kill route, also in a file that only this user reads. */
 static void
 make_kill_token(struct server *server)
 {
 	unsigned char random[KILL_TOKEN_BYTES];
 	char *token = server->secrets->kill_token;
-	const char *path;
-	int fd;
 
 	if (getentropy(random, sizeof random) == -1)
 		fatal("getentropy");
 	for (size_t i = 0; i < sizeof random; i++)
 		snprintf(token + 2 * i, 3, "%02x", random[i]);
 	explicit_bzero(random, sizeof random);
-	path = server->token_path = xasprintf(
-	    "%s/token", server->run_directory);
-	unlink(path);
-	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (fd == -1 || write(fd, token, strlen(token)) == -1 ||
-	    fchown(fd, server->uid, server->gid) == -1)
-		fatal("%s", path);
-	close(fd);
+	server->token_path = write_run_file(server, "token", token);
 }
 
 /* With the rights of who started us: the user that we become, and so the
@@ -1266,6 +1274,9 @@ make_secrets(struct server *server)
 	if (!config->tree)
 		return;
 	make_kill_token(server);
+	/* Both are for bennu(1). */
+	server->address_path = write_run_file(
+	    server, "address", listeners_address(server->listeners, 0));
 	server->stats = stats_map();
 	if (server->stats == NULL)
 		fatal("memory of the counters");
@@ -1400,6 +1411,7 @@ remove_run_directory(const struct server *server)
 		server->fetch_path,
 		server->presence_path,
 		server->token_path,
+		server->address_path,
 	};
 
 	for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)

@@ -5,7 +5,7 @@ import fs from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import { test } from 'node:test';
-import { build, start, temporary } from './lib/server.mjs';
+import { build, Server, start, temporary } from './lib/server.mjs';
 import { Inbox, until, within } from './lib/wait.mjs';
 
 const program = path.join(build, 'supervisor/bennu');
@@ -197,4 +197,104 @@ test('it finds the server by its port', async (t) => {
   assert.ok(server.port > 0);
   const none = await run(['broadcast', 'a:b', 'e', '1'], 1, { env });
   assert.match(none.err.text, /bennu-4000/);
+});
+
+// ---- inspect ----
+
+const looked = { channels: { 'api:*': { module: 'api.so:api' }, 'test:*': { shutdown: '500ms' } }, endpoint: { tree: 'true' } };
+
+// { status, out: the objects, err }
+async function inspect(server, ...names) {
+  const bennu = new Bennu(['-r', server.run, 'inspect', ...names]);
+  const { code } = await within(bennu.exited, () => 'the end of bennu');
+  const out = bennu.out.text.split('\n').slice(0, -1).map((line) => JSON.parse(line));
+  return { status: code, out, err: bennu.err.text };
+}
+
+test('inspect prints what channels are doing', async (t) => {
+  const server = await start(t, looked);
+  const clients = [await server.connect(), await server.connect()];
+  for (const client of clients) t.after(() => client.socket.terminate());
+  const state = { list: [1, { a: null }], text: 'ü"\n' };
+  await (await clients[0].join('api:one')).ok('state', state);
+  await clients[1].join('api:one');
+  await clients[1].join('api:two');
+  await clients[1].join('test:plain');
+  const ids = new Map(
+    server.workers('channel').map(({ title }) => {
+      const [, connection, number, topic] = /#(\d+)\.(\d+) (\S+)/.exec(title);
+      return [`${topic} ${connection}`, `channel/${connection}/${number}`];
+    }),
+  );
+  const all = [...ids.values()].sort();
+  const of = (prefix) => [...ids].filter(([name]) => name.startsWith(prefix)).map(([, id]) => id).sort();
+  const sorted = ({ out }) => out.map(({ id }) => id).sort();
+  for (const [names, expected] of [
+    [[], all],
+    [['*'], all],
+    [['api:*'], of('api:')],
+    [['api:one'], of('api:one ')],
+    [['api:two', 'test:plain'], [...of('api:two '), ...of('test:')].sort()],
+    [[all[0]], [all[0]]],
+    [[all[0].replace('channel/', '#').replace('/', '.')], [all[0]]],
+  ]) {
+    const answer = await inspect(server, ...names);
+    assert.deepEqual([answer.status, answer.err, sorted(answer)], [0, '', expected], String(names));
+  }
+  const { out } = await inspect(server, 'api:one');
+  const dumps = out.map(({ topic, dump }) => [topic, dump]).sort();
+  assert.deepEqual(dumps.filter(([, dump]) => dump.text !== undefined), [['api:one', state]]);
+  assert.equal(dumps.length, 2);
+});
+
+test('inspect of what is not there, or does not answer', async (t) => {
+  const server = await start(t, looked);
+  assert.deepEqual(await inspect(server), { status: 0, out: [], err: '' });
+  const client = await server.connect();
+  t.after(() => client.socket.terminate());
+  const channel = await client.join('test:a');
+  for (const name of ['channel/1/99', 'channel/99/1', '#1.99', 'test:b', 'test:b*', '', 'channel/1/1x', '#1'])
+    assert.deepEqual(
+      await inspect(server, name),
+      name.startsWith('#1.')
+        ? { status: 1, out: [], err: 'bennu: channel/1/99: there is no such channel\n' }
+        : { status: 1, out: [], err: `bennu: ${name}: there is no such channel\n` },
+    );
+  // The others are shown nevertheless.
+  const both = await inspect(server, 'test:b', 'test:a');
+  assert.deepEqual([both.status, both.out.length], [1, 1]);
+  channel.send('do', { do: 'hang' });
+  const hung = await inspect(server, 'test:a');
+  assert.equal(hung.status, 1);
+  assert.deepEqual([hung.out[0].topic, hung.out[0].error], ['test:a', 'the channel is busy']);
+  assert.match(hung.err, /^bennu: channel\/\d+\/\d+: it did not answer\n$/);
+});
+
+test('inspect needs a server with a tree', async (t) => {
+  const server = await start(t);
+  const { status, err } = await inspect(server);
+  assert.equal(status, 1);
+  assert.match(err, /no server runs in .*, or it has no endpoint\.tree/);
+});
+
+test('inspect behind a server that was killed', async (t) => {
+  const server = new Server(looked);
+  t.after(() => server.removeDirectory());
+  await server.ready();
+  await server.kill();
+  await server.isGone();
+  const { status, err } = await inspect(server);
+  assert.equal(status, 1);
+  assert.match(err, /^bennu: no server runs in /);
+});
+
+test('inspect over every sort of listener', async (t) => {
+  const directory = temporary();
+  t.after(() => fs.rmSync(directory, { recursive: true }));
+  for (const listen of ['0.0.0.0:0', '[::1]:0', '[::]:0', `unix:${path.join(directory, 'http.sock')}`]) {
+    const server = new Server({ ...looked, server: { listen: [listen] } });
+    await server.log(/listening on/);
+    assert.deepEqual(await inspect(server), { status: 0, out: [], err: '' }, listen);
+    await server.stop();
+  }
 });
