@@ -189,7 +189,9 @@ crdt_update(struct crdt *crdt, const struct crdt_entry *old,
 	/* The removal comes first: its number lies between the two dots. */
 	fields.dot = crdt->own->clock + 2;
 	fields.ref = *ref;
-	fields.prev = prev == NULL ? (struct text){ 0 } : *prev;
+	fields.prev = (struct text){ 0 };
+	if (prev != NULL)
+		fields.prev = *prev;
 	fields.meta = *meta;
 	entry = crdt_entry_new(crdt, crdt->own, &fields);
 	crdt_remove(crdt, old);

@@ -85,7 +85,7 @@ note(struct crdt_entry ***list, size_t *n, size_t *room,
 {
 	if (*n == *room) {
 		*room = *room == 0 ? 16 : *room * 2;
-		*list = xrealloc(*list, *room * sizeof **list);
+		*list = xrealloc(*list, *room * sizeof(struct crdt_entry *));
 	}
 	(*list)[(*n)++] = entry;
 }
@@ -145,11 +145,13 @@ change_compare(const void *a, const void *b)
 static struct crdt_topic *
 first_topic(const struct crdt_entry *join, const struct crdt_entry *leave)
 {
-	if (leave == NULL ||
-	    (join != NULL &&
-		crdt_name_compare(&join->topic, &leave->topic) < 0))
+	assert(join != NULL || leave != NULL);
+	if (join == NULL)
+		return leave->of;
+	if (leave == NULL)
 		return join->of;
-	return leave->of;
+	return crdt_name_compare(&join->topic, &leave->topic) < 0 ? join->of
+								  : leave->of;
 }
 
 /* Behind those of that topic. */

@@ -1784,7 +1784,7 @@ START_TEST(three_replicas)
 {
 	uint64_t seed = seed_of_day();
 	bool one = getenv("BENNU_CRDT_SEED") != NULL;
-	uint64_t runs = number_of("BENNU_CRDT_RUNS", one ? 1 : 3000);
+	uint64_t runs = number_of("BENNU_CRDT_RUNS", one ? 1 : 2000);
 
 	for (uint64_t i = 0; i < runs; i++)
 		live(seed + i);
