@@ -220,6 +220,15 @@ export class Listener {
     return this.code;
   }
 
+  // The same without a word, as the server does with who is too slow. What did
+  // not fit into the socket is dropped, so it may end within a frame; all frames
+  // before are whole and in order.
+  async cut(ms) {
+    await within(this.ended, () => 'the end of the connection', ms);
+    if (this.error !== null) throw this.error;
+    assert.equal(this.code, null, 'a Close frame');
+  }
+
   close() {
     this.socket.destroy();
   }
