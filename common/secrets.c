@@ -48,7 +48,7 @@ secret_is(const char *given, const char *secret)
 
 /* What a file may hold: its only line. */
 struct line {
-	const char *what; /* "a token" */
+	const char *what; /* "token" */
 	char *to;         /* has room for a NUL more */
 	size_t min, max;
 };
@@ -81,10 +81,10 @@ check_line(const struct line *line, size_t size, const char *path)
 	for (size_t i = 0; i < size; i++)
 		if (!is_visible(to[i]))
 			return xasprintf(
-			    "%s: %s is one line of visible ASCII characters",
+			    "%s: a %s is one line of visible ASCII characters",
 			    path, line->what);
 	if (size < line->min)
-		return xasprintf("%s: %s of %zu characters can be guessed; "
+		return xasprintf("%s: a %s of %zu characters can be guessed; "
 				 "make it %zu or more",
 		    path, line->what, size, line->min);
 	return NULL;
@@ -104,16 +104,16 @@ read_line(const struct line *line, const char *path)
 	} else if (!S_ISREG(st.st_mode)) {
 		why = xasprintf("%s: it is no file", path);
 	} else if (st.st_size > (off_t)line->max) {
-		why = xasprintf("%s: %s has %zu characters at most", path,
+		why = xasprintf("%s: a %s has %zu characters at most", path,
 		    line->what, line->max);
 	} else {
 		n = read_all(fd, line->to, line->max);
 		why = n == -1 ? xasprintf("%s: %s", path, strerror(errno))
 			      : check_line(line, (size_t)n, path);
 		if ((st.st_mode & S_IROTH) != 0)
-			log_warnx("%s: everybody may read this, also the "
+			log_warnx("%s: everybody may read this %s, also the "
 				  "application's processes",
-			    path);
+			    path, line->what);
 	}
 	if (why != NULL)
 		explicit_bzero(line->to, line->max);
@@ -126,7 +126,7 @@ char *
 secrets_read_token(struct secrets *secrets, const char *path)
 {
 	const struct line line = {
-		.what = "a token",
+		.what = "token",
 		.to = secrets->broadcast_token,
 		.min = BROADCAST_TOKEN_MIN,
 		.max = BROADCAST_TOKEN_MAX,
@@ -148,7 +148,7 @@ char *
 secrets_read_secret(struct secrets *secrets, const char *path)
 {
 	const struct line line = {
-		.what = "a secret",
+		.what = "secret",
 		.to = secrets->token_secret,
 		.min = TOKEN_SECRET_MIN,
 		.max = TOKEN_SECRET_MAX,

@@ -351,18 +351,33 @@ BENNU_API struct bennu_payload bennu_presence_get_by_key(
 
 /* ---- tokens ----
  *
- * As Phoenix.Token makes and reads them. The secret is the transport's, which
- * is asked; it is never in this process. Until tokens come both fail with
- * ENOTSUP.
+ * As Phoenix.Token makes and reads them, with the same secret
+ * (endpoint.secret_file of bennu.conf) and the same salt; bennu.conf(5) says
+ * what becomes of Erlang's terms. A token is signed, not encrypted: its data
+ * can be read by who has it. The secret is the transport's, which is asked; it
+ * is never in this process. Not in dump.
  */
 
-/* A token for data; lent until the callback returns. NULL with errno. */
+/*
+ * max_age: it is never too old; or as the token says itself, a day in those of
+ * bennu_sign and, unless they say otherwise, of Phoenix.
+ */
+#define BENNU_ANY_AGE (-1)
+#define BENNU_OWN_AGE (-2)
+
+/*
+ * A token for data, which is JSON; lent until the callback returns. NULL with
+ * errno: E2BIG (more than 32 KiB, or deeper than 100), ERANGE (of a number,
+ * which has more than 1,233 digits or is no double), ENAMETOOLONG (a salt of
+ * more than 1,000 bytes), EMFILE, EIO (the connection is gone).
+ */
 BENNU_API const char *bennu_sign(
     struct bennu_socket *, const char *salt, struct bennu_payload data);
 /*
  * What was signed; lent until the callback returns. data is NULL: errno is
- * EBADMSG (forged, or of another salt or secret) or ETIME (older than that many
- * seconds; -1: any age is good).
+ * ENOENT (token is NULL), EBADMSG (forged, or of another salt or secret), ETIME
+ * (older than max_age seconds; 0 is older than anything), ENOTSUP (good, but
+ * Erlang's: a term that JSON has no form for), or as above.
  */
 BENNU_API struct bennu_payload bennu_verify(
     struct bennu_socket *, const char *salt, const char *token, long max_age);

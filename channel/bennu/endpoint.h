@@ -157,8 +157,7 @@ BENNU_API struct bennu_payload bennu_conn_take(struct bennu_conn *, cJSON *);
 
 /* ---- presences, tokens, metrics ---- */
 
-/* As those of bennu/channel.h; lent until the handler returns. Tokens fail with
- * ENOTSUP, until they come. */
+/* As those of bennu/channel.h; lent until the handler returns. */
 BENNU_API struct bennu_payload bennu_conn_presence_list(
     struct bennu_conn *, const char *topic);
 BENNU_API struct bennu_payload bennu_conn_presence_get_by_key(

@@ -120,8 +120,7 @@ BENNU_API void bennu_connect_assign(
 BENNU_API void bennu_connect_log(
     const struct bennu_connect *, const char *, ...) BENNU_PRINTF(2, 3);
 
-/* As those of bennu/channel.h; lent until connect returns. The first two fail
- * with ENOTSUP, until tokens come. */
+/* As those of bennu/channel.h; lent until connect returns. */
 BENNU_API const char *bennu_connect_sign(
     struct bennu_connect *, const char *salt, struct bennu_payload data);
 BENNU_API struct bennu_payload bennu_connect_verify(

@@ -2,10 +2,11 @@
 // kernel lists them. Each that ARCHITECTURE.md allows is named here; any other
 // fails.
 import assert from 'node:assert/strict';
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
+import { key } from './lib/phoenix-token.mjs';
 import { describe, descriptors } from './lib/procs.mjs';
 import { build, start, temporary } from './lib/server.mjs';
 import { until } from './lib/wait.mjs';
@@ -16,6 +17,7 @@ const demo = (name) => path.join(build, 'demo', name);
 const fixture = (name) => path.join(build, 'tests/fixture', name);
 
 const BROADCAST_TOKEN = randomBytes(24).toString('base64');
+const SECRET = randomBytes(60).toString('base64'); // of tokens; 80 characters
 
 // With all that an application brings along: the modules of the demo, of the
 // fixture and of these tests.
@@ -23,6 +25,7 @@ function everything(directory) {
   const database = { options: { database: path.join(directory, 'heroes.db') } };
   fs.mkdirSync(path.join(directory, 'pages'));
   fs.writeFileSync(path.join(directory, 'broadcast.token'), `${BROADCAST_TOKEN}\n`, { mode: 0o600 });
+  fs.writeFileSync(path.join(directory, 'secret'), SECRET, { mode: 0o600 });
   return {
     directory,
     server: { max_connections: 1000, head_timeout: '10min' },
@@ -33,6 +36,7 @@ function everything(directory) {
       'room:*': { module: demo('demo.so:room') },
       'superheroes:*': { module: demo('superheroes.so:superheroes'), ...database },
       'fixture:*': { module: fixture('fixture.so:room') },
+      'token:*': { module: 'token.so:channel' },
     },
     endpoint: {
       module: demo('superheroes.so:api'),
@@ -40,6 +44,7 @@ function everything(directory) {
       static: path.join(directory, 'pages'),
       tree: 'true',
       broadcast_token_file: 'broadcast.token',
+      secret_file: 'secret',
     },
   };
 }
@@ -227,6 +232,7 @@ test('shared memory: what pubsub workers share, lanes, the counters, readiness, 
       ['heroes.db-shm', 'endpoint 32768 rw-s'], // sqlite's
       [anonymous, 'endpoint 4096 rw-s', 'transport 4096 rw-s'], // transport/endpoint.c: has the handler begun?
       [anonymous, 'supervisor 73728 rw-s', ...Array(3).fill('transport 73728 rw-s')], // common/stats.c, with `tree`
+      [anonymous, 'supervisor 4096 rw-s', ...Array(3).fill('transport 4096 rw-s')], // common/token_keys.c
       ['/memfd:ready (deleted)', 'supervisor 4096 r--s', 'supervisor 4096 rw-s', ...Array(3).fill('transport 4096 r--s')],
       // pubsub/shared.h; of a journal, its worker alone writes.
       ...[0, 1].map(() => [
@@ -279,19 +285,34 @@ function findInMemory(pid, secrets) {
 
 const secretsOf = (server) => [
   Buffer.from(server.token), Buffer.from(server.token, 'hex'), Buffer.from(BROADCAST_TOKEN),
+  Buffer.from(SECRET), key(SECRET, 'bennu longpoll'), key(SECRET, 'mine'),
 ];
+// What HMAC has in memory of a key: 64 bytes, combined with a constant; or its
+// hash, when it is longer.
+const traces = (secret) => {
+  const block = Buffer.alloc(64);
+  (secret.length > 64 ? createHash('sha256').update(secret).digest() : secret).copy(block);
+  return [0x36, 0x5c].map((pad) => block.map((byte) => byte ^ pad).subarray(0, 32));
+};
 const AUTHORS = ['channel', 'task', 'endpoint', 'connect']; // they run its code
+const WITHOUT = ['pubsub', ...AUTHORS]; // nor has this one any need of them
 
 test('no secret lies in the memory of who runs the code of an application', { skip }, async (t) => {
   const { server, wire } = await family(t);
   const secrets = secretsOf(server);
   assert.match(server.token, /^[0-9a-f]{32}$/);
+  const client = await server.connect();
+  t.after(() => client.socket.terminate());
+  const channel = await client.join('token:1');
+  await channel.ok('sign', { salt: 'mine', data: '1' });
+  await client.join('token:forked behind it');
   // Each is found where it is.
-  for (const secret of [secrets[0], secrets.at(-1)]) {
+  for (const secret of [secrets[0], ...secrets.slice(2)]) {
     assert.notEqual(findInMemory(server.pid, [secret]), null);
     assert.notEqual(findInMemory(server.workers('transport')[0].pid, [secret]), null);
   }
-  for (const role of AUTHORS) {
+  secrets.push(...secrets.slice(3).flatMap(traces));
+  for (const role of WITHOUT) {
     const workers = server.workers(role);
     assert.ok(workers.length > 0);
     for (const { pid, title } of workers) assert.equal(findInMemory(pid, secrets), null, title);

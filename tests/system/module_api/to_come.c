@@ -1,7 +1,6 @@
 /*
- * to_come.c - the channels of the demo that need presence and tokens, as they
- * will be written: the frozen header must do for them. Until then each of these
- * calls fails with ENOTSUP, which is what the client is told.
+ * to_come.c - channels that were written before presence and other nodes were
+ * there: the frozen header must do for them.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -9,18 +8,12 @@
 #include <time.h>
 
 #include <bennu/channel.h>
-#include <bennu/socket.h>
-
-#define SALT    "salt identifier"
-#define DAY     86400 /* s that a token is good */
-#define REFRESH 5000  /* ms */
 
 /* The reason that errno is, as a reply. */
 static struct bennu_payload
 why(struct bennu_socket *socket)
 {
-	return bennu_format(socket, "{\"reason\":\"%s\"}",
-	    errno == ENOTSUP ? "ENOTSUP" : strerror(errno));
+	return bennu_format(socket, "{\"reason\":\"%s\"}", strerror(errno));
 }
 
 static enum bennu_result
@@ -129,106 +122,6 @@ BENNU_CHANNEL(tracked) = {
 	.join = accept_any,
 	.handle_in = tracked_in,
 	.fetch = add_names,
-};
-
-/* ---- /auth_socket: who has a token; user:ID, recurring ---- */
-
-static enum bennu_result
-auth_connect(struct bennu_connect *c)
-{
-	const char *token = bennu_connect_param(c, "token");
-	struct bennu_payload id;
-
-	if (token == NULL)
-		return BENNU_REFUSE;
-	id = bennu_connect_verify(c, SALT, token, DAY);
-	if (id.data == NULL && errno != ENOTSUP)
-		return BENNU_REFUSE;
-	bennu_connect_assign(c, "user_id",
-	    id.data == NULL ? cJSON_CreateString(token) : cJSON_Parse(id.data));
-	bennu_connect_id(c, token);
-	return BENNU_OK;
-}
-
-BENNU_SOCKET(auth_socket) = {
-	.abi = BENNU_ABI,
-	.name = "auth_socket",
-	.connect = auth_connect,
-};
-
-static const char *const user_intercept[] = { "push_timed", NULL };
-
-static enum bennu_result
-user_join(struct bennu_socket *socket, const struct bennu_message *msg)
-{
-	const struct bennu_payload assigns = bennu_connect_assigns(socket);
-	const char *id = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(
-	    bennu_json(socket, &assigns), "user_id"));
-
-	if (id != NULL && strcmp(msg->topic + strlen("user:"), id) == 0)
-		return BENNU_OK;
-	bennu_reply(
-	    socket, "error", bennu_text("{\"reason\":\"unauthorized\"}"));
-	return BENNU_REFUSE;
-}
-
-static enum bennu_result
-user_out(struct bennu_socket *socket, const struct bennu_message *msg)
-{
-	bennu_push(socket, msg->event, msg->payload);
-	bennu_observe(socket, "push_timed_bytes", (double)msg->payload.size);
-	return BENNU_OK;
-}
-
-BENNU_CHANNEL(user) = {
-	.abi = BENNU_ABI,
-	.name = "user",
-	.intercept = user_intercept,
-	.join = user_join,
-	.handle_out = user_out,
-};
-
-static enum bennu_result
-recurring_info(struct bennu_socket *socket, const struct bennu_message *msg)
-{
-	const char *token = bennu_sign(
-	    socket, SALT, bennu_format(socket, "%d", 7));
-
-	(void)msg;
-	bennu_push(socket, "new_token",
-	    token == NULL ? why(socket)
-			  : bennu_format(socket, "{\"token\":\"%s\"}", token));
-	bennu_send_after(socket, REFRESH, "refresh", NULL);
-	return BENNU_OK;
-}
-
-static enum bennu_result
-recurring_join(struct bennu_socket *socket, const struct bennu_message *msg)
-{
-	(void)msg;
-	bennu_send_after(socket, 0, "refresh", NULL);
-	return BENNU_OK;
-}
-
-static enum bennu_result
-recurring_in(struct bennu_socket *socket, const struct bennu_message *msg)
-{
-	struct bennu_payload data = bennu_verify(
-	    socket, SALT, msg->payload.data, DAY);
-
-	if (data.data == NULL)
-		bennu_reply(socket, "error", why(socket));
-	else
-		bennu_reply(socket, "ok", data);
-	return BENNU_OK;
-}
-
-BENNU_CHANNEL(recurring) = {
-	.abi = BENNU_ABI,
-	.name = "recurring",
-	.join = recurring_join,
-	.handle_in = recurring_in,
-	.handle_info = recurring_info,
 };
 
 /* ---- where it runs: push to a topic that somebody listens to ---- */
