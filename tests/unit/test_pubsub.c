@@ -54,6 +54,7 @@ struct client {
 	size_t ndelivered, nbytes, nframes;
 	unsigned nidle, nfree;
 	uint32_t slot;
+	bool busy; /* it has no room */
 };
 
 static struct client a, b, c;
@@ -128,6 +129,14 @@ on_idle(void *arg)
 	ck_assert_uint_eq(pubsub_unaccepted(client->pubsub), 0);
 }
 
+static bool
+has_room(void *arg)
+{
+	const struct client *client = arg;
+
+	return !client->busy;
+}
+
 static void
 client_start(struct client *client, uint64_t number)
 {
@@ -138,6 +147,7 @@ client_start(struct client *client, uint64_t number)
 		.lane_free = on_lane_free,
 		.overrun = on_overrun,
 		.idle = on_idle,
+		.has_room = has_room,
 	};
 	struct pubsub_identity identity = {
 		.path = path,
@@ -832,6 +842,135 @@ START_TEST(killed_in_the_middle)
 	}
 	ck_assert_uint_eq(a.ndelivered, published);
 	ck_assert_uint_eq(b.ndelivered, published);
+	tear_down();
+}
+END_TEST
+
+#define MISSED 50 /* broadcasts of 50 kB; a piece is 128 kB */
+
+/* While nobody's loop turns: of "t", and among them one of "u". */
+static size_t
+publish_much(void)
+{
+	int fd = raw_client();
+	size_t bytes = 0;
+
+	raw_hello(fd, 99);
+	for (uint64_t i = 1; i <= MISSED; i++) {
+		raw_publish(fd, i, i == 40 ? "u" : "t", 50000 + (size_t)i);
+		ck_assert_int_eq(raw_take(fd), ENVELOPE_PS_ACCEPTED);
+		bytes += i == 40 ? 0 : 50000 + i;
+	}
+	close(fd);
+	return bytes;
+}
+
+/*
+ * What it missed it gets by pieces, when it has room, and not faster; who dies
+ * over it is gone on with. Nothing that is new goes past it.
+ */
+START_TEST(behind_by_much)
+{
+	size_t bytes, last = 0;
+
+	set_up(BACKLOG_MAX);
+	subscribe(&a, "t");
+	subscribe(&c, "t");
+	ASSERT_TOLD(&a, "+t;");
+	ASSERT_TOLD(&c, "+t;");
+	kill_worker();
+	start_worker(BACKLOG_MAX);
+	a.busy = true;
+	bytes = publish_much();
+	UNTIL(base, c.ndelivered == MISSED - 1);
+	ck_assert_uint_eq(c.nbytes, bytes);
+	for (int i = 0; i < 4; i++) {
+		tools_settle(base);
+		/* Each time a piece. */
+		ck_assert_uint_gt(a.ndelivered, last);
+		ck_assert_uint_le(a.ndelivered, last + 4);
+		last = a.ndelivered;
+		if (i % 2 == 0) {
+			pubsub_client_room(a.pubsub); /* it has none */
+			tools_settle(base);
+			ck_assert_uint_eq(a.ndelivered, last);
+			a.busy = false;
+			pubsub_client_room(a.pubsub);
+			a.busy = true;
+		} else {
+			kill_worker();
+			start_worker(BACKLOG_MAX);
+		}
+		UNTIL(base, a.ndelivered > last);
+	}
+	/* What it subscribes to now begins now. */
+	subscribe(&a, "u");
+	ASSERT_TOLD(&a, "+u;");
+	publish(&b, "u", "new");
+	publish(&b, "t", "new");
+	ASSERT_TOLD(&c, "t new {} 1;");
+	ck_assert(was_told(&a, ""));
+	a.busy = false;
+	pubsub_client_room(a.pubsub);
+	ASSERT_TOLD(&a, "u new {} 1;t new {} 1;");
+	ck_assert_uint_eq(a.nbytes, bytes + 4);
+	ck_assert_uint_eq(a.ndelivered, MISSED + 1);
+	publish(&b, "t", "live");
+	ASSERT_TOLD(&a, "t live {} 1;");
+	tear_down();
+}
+END_TEST
+
+/* So long that it notices; and a client takes nothing meanwhile. */
+START_TEST(behind_a_stop)
+{
+	struct event_base *ours, *other = event_base_new();
+	char *payload = calloc(1, 50000);
+	struct broadcast broadcast = {
+		.topic = text_lent("t", 1),
+		.event = text_lent("e", 1),
+		.payload = text_lent(payload, 50000),
+	};
+	const size_t n = 160; /* twice what may wait for it: 4 MB */
+
+	set_up(BACKLOG_MAX);
+	subscribe(&c, "t");
+	ASSERT_TOLD(&c, "+t;");
+	ours = base;
+	base = other;
+	pubsub_client_free(a.pubsub);
+	client_start(&a, 4);
+	subscribe(&a, "t");
+	ASSERT_TOLD(&a, "+t;");
+	kill(worker, SIGSTOP);
+	usleep(2500 * 1000);
+	kill(worker, SIGCONT);
+	for (size_t i = 0; i < n; i++)
+		pubsub_publish(b.pubsub, &broadcast, 0);
+	base = ours;
+	UNTIL(base, pubsub_unaccepted(b.pubsub) == 0);
+	UNTIL(base, c.ndelivered == n);
+	ck_assert_uint_eq(a.ndelivered, 0);
+	UNTIL(other, a.ndelivered == n);
+	ck_assert_uint_eq(a.nbytes, n * 50000);
+	ck_assert(was_told(&a, ""));
+	free(payload);
+	tear_down();
+	event_base_free(other);
+}
+END_TEST
+
+/* Nobody has asked. */
+START_TEST(room_out_of_turn)
+{
+	int fd;
+
+	set_up(BACKLOG_MAX);
+	fd = raw_client();
+	raw_hello(fd, 99);
+	raw_send(fd, ENVELOPE_PS_ROOM, NULL);
+	ck_assert_uint_eq(raw_read_to_end(fd), 0);
+	close(fd);
 	tear_down();
 }
 END_TEST
@@ -1614,12 +1753,13 @@ UNIT_MAIN("pubsub", to_others_but_not_to_oneself, in_order,
     freed_with_all_things_waiting, subscriptions_are_renewed,
     asked_while_it_is_away, unaccepted_publishes_are_sent_again,
     before_there_is_a_socket, subscribers_who_come_again_get_what_they_missed,
-    killed_in_the_middle, history_that_is_gone, a_damaged_journal,
-    garbage_lets_go_of_its_sender_only, clients_come_and_go,
-    an_overrun_client_is_let_go, all_who_are_overrun_are_let_go_at_once,
-    who_was_let_go_hears_of_it, many_who_were_let_go,
-    a_client_that_was_let_go_is_told, who_asks_and_never_reads_is_let_go,
-    a_page_that_lies, a_socket_that_lingers, a_transport_has_so_many_topics,
-    who_serves_nobody_has_so_many_topics, a_socket_that_finds_no_room,
-    an_owed_socket_that_finds_no_room, a_slot_that_has_gone_to_another,
-    a_rest_for_nobody, a_socket_without_an_account, ends_with_its_supervisor)
+    killed_in_the_middle, behind_by_much, behind_a_stop, room_out_of_turn,
+    history_that_is_gone, a_damaged_journal, garbage_lets_go_of_its_sender_only,
+    clients_come_and_go, an_overrun_client_is_let_go,
+    all_who_are_overrun_are_let_go_at_once, who_was_let_go_hears_of_it,
+    many_who_were_let_go, a_client_that_was_let_go_is_told,
+    who_asks_and_never_reads_is_let_go, a_page_that_lies, a_socket_that_lingers,
+    a_transport_has_so_many_topics, who_serves_nobody_has_so_many_topics,
+    a_socket_that_finds_no_room, an_owed_socket_that_finds_no_room,
+    a_slot_that_has_gone_to_another, a_rest_for_nobody,
+    a_socket_without_an_account, ends_with_its_supervisor)
