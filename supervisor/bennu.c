@@ -28,20 +28,15 @@
 #include "pubsub/shared.h"
 #include "pubsub/slots.h"
 #include "pubsub/tap_reader.h"
+#include "supervisor/command.h"
 #include "supervisor/inspect.h"
 #include "supervisor/rundir.h"
+#include "supervisor/token.h"
 
 #define ACCEPT_LIMIT 10   /* s until a broadcast is accepted */
 #define LIST_LIMIT   5    /* s until presence has answered */
 #define AGAIN        100  /* ms before the next connect */
 #define NAMES_MAX    1000 /* of channels and topics */
-
-/* How it ends, beside 0. */
-enum status {
-	STATUS_FAILED = 1,  /* it has not been done */
-	STATUS_USAGE = 2,   /* nor could it be: the arguments */
-	STATUS_UNKNOWN = 3, /* it may have been done, or not */
-};
 
 struct options {
 	const char *config;
@@ -49,6 +44,7 @@ struct options {
 };
 
 struct command {
+	const struct options *options;
 	struct event_base *base;
 	char *directory; /* of the run */
 	char *socket;    /* of a worker */
@@ -79,6 +75,11 @@ usage(FILE *out)
 	      "  presence [-f] TOPIC          who is there; -f, --follow: and\n"
 	      "                               what becomes of it\n"
 	      "  inspect [CHANNEL|TOPIC ...]  what channels are doing\n"
+	      "  token sign [-m SECONDS] [-s FILE] SALT JSON\n"
+	      "  token verify [-m SECONDS] [-s FILE] SALT TOKEN\n"
+	      "                               with the secret of FILE, or the\n"
+	      "                               server's; -m, --max-age;\n"
+	      "                               -s, --secret-file\n"
 	      "  -c, --config FILE     the server's; see bennu.conf(5)\n"
 	      "  -p, --port PORT       its first port\n"
 	      "  -r, --run DIRECTORY   its run directory\n"
@@ -617,17 +618,31 @@ run_inspect(struct command *command, int argc, char **argv)
 		command->status = STATUS_FAILED;
 }
 
+/* ---- token ---- */
+
+static void
+run_token(struct command *command, int argc, char **argv)
+{
+	if (token_command(command->options->config,
+		&command->options->arguments, argc, argv, &command->status))
+		return;
+	usage(stderr);
+	command->status = STATUS_USAGE;
+}
+
 /* ---- the program ---- */
 
 static const struct {
 	const char *name;
 	int min, max; /* arguments */
 	void (*run)(struct command *, int argc, char **argv);
+	bool alone; /* it needs no server */
 } commands[] = {
-	{ "broadcast", 3, 3, run_broadcast },
-	{ "subscribe", 1, 1, run_subscribe },
-	{ "presence", 1, 2, run_presence },
-	{ "inspect", 0, NAMES_MAX, run_inspect },
+	{ "broadcast", 3, 3, run_broadcast, false },
+	{ "subscribe", 1, 1, run_subscribe, false },
+	{ "presence", 1, 2, run_presence, false },
+	{ "inspect", 0, NAMES_MAX, run_inspect, false },
+	{ "token", 3, 7, run_token, true },
 };
 
 static int
@@ -680,14 +695,15 @@ int
 main(int argc, char **argv)
 {
 	struct options options = { 0 };
-	struct command command = { 0 };
+	struct command command = { .options = &options };
 	int at = parse_options(argc, argv, &options);
 	size_t i = find_command(argc, argv, at);
 
 	log_init("bennu");
 	log_setlevel(LOG_LEVEL_WARN);
 	signal(SIGPIPE, SIG_IGN);
-	find_server(&command, &options);
+	if (!commands[i].alone)
+		find_server(&command, &options);
 	command.base = event_base_new();
 	if (command.base == NULL)
 		errx(STATUS_FAILED, "event_base_new");

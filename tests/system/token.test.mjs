@@ -1,12 +1,13 @@
 // Tokens: signed here and verified by another implementation, and the other way
 // round; by channels, HTTP handlers and connect. The secret and who has it.
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { after, test } from 'node:test';
 import { Client } from './lib/client.mjs';
 import { atom, sign, signTerm, term, tuple, verify } from './lib/phoenix-token.mjs';
-import { Server, start, temporary } from './lib/server.mjs';
+import { build, Server, start, temporary } from './lib/server.mjs';
 
 const SECRET = 'c2VjcmV0IG9mIHRoZXNlIHRlc3Rz'.repeat(3);
 const DAY = 86_400_000;
@@ -236,4 +237,60 @@ test('a secret that is not there is refused at the start', async () => {
 test('a secret that everybody may read is warned about', async (t) => {
   const open = await startHere(t, { directory: withSecret(SECRET, 0o644) });
   assert.match(open.logText, /everybody may read this secret/);
+});
+
+// ---- bennu token ----
+
+const bennu = (args, input = '') => {
+  const { status, stdout, stderr } = spawnSync(path.join(build, 'supervisor/bennu'), args, { input, encoding: 'utf8' });
+  return { status, out: stdout, err: stderr };
+};
+
+test('bennu token signs and verifies with the secret of a server', async () => {
+  const directory = withSecret(`${SECRET}\n`);
+  const file = path.join(directory, 'secret');
+  const config = path.join(directory, 'bennu.conf');
+  fs.writeFileSync(config, 'endpoint { secret_file = "secret" }');
+  const signed = bennu(['-c', config, 'token', 'sign', 'salt', '{"id":1}']);
+  assert.deepEqual([signed.status, signed.err], [0, '']);
+  const token = signed.out.trim();
+  assert.notEqual(verify(SECRET, 'salt', token), null);
+  assert.deepEqual(bennu(['token', 'verify', '-s', file, 'salt', token]), { status: 0, out: '{"id":1}\n', err: '' });
+  assert.deepEqual(bennu(['token', 'verify', '--secret-file', file, 'salt', '-'], signed.out), { status: 0, out: '{"id":1}\n', err: '' });
+  assert.equal((await post('verify', 'salt', token)).body, '{"id":1}');
+
+  const forever = bennu(['token', 'sign', '-m', 'infinity', '-s', file, 's', '-'], '-1\n').out.trim();
+  assert.notEqual(verify(SECRET, 's', forever).indexOf(atom('infinity')), -1);
+  assert.deepEqual(bennu(['token', 'verify', '-s', file, 's', forever]).out, '-1\n');
+
+  const old = sign(SECRET, 's', 1, { signedAt: Date.now() - 2 * DAY });
+  assert.deepEqual(bennu(['token', 'verify', '-s', file, 's', old]), { status: 1, out: '', err: 'bennu: the token is expired\n' });
+  assert.equal(bennu(['token', 'verify', '-m', '999999', '-s', file, 's', old]).out, '1\n');
+  assert.equal(bennu(['token', 'verify', '-m', 'infinity', '-s', file, 's', old]).out, '1\n');
+  assert.deepEqual(bennu(['token', 'verify', '-s', file, 't', old]), { status: 1, out: '', err: 'bennu: the token is invalid\n' });
+  fs.rmSync(directory, { recursive: true });
+});
+
+test('what is wrong with bennu token', () => {
+  const directory = withSecret('short');
+  const file = path.join(directory, 'secret');
+  const wrong = (args, status, why) => {
+    const end = bennu(args);
+    assert.equal(end.status, status, end.err);
+    assert.equal(end.out, '');
+    assert.match(end.err, why);
+  };
+  wrong(['token'], 2, /usage/);
+  wrong(['token', 'sign', 'salt'], 2, /usage/);
+  wrong(['token', 'make', 'salt', '1'], 2, /usage/);
+  wrong(['token', 'sign', '-x', 'salt', '1'], 2, /usage/);
+  wrong(['token', 'sign', 'salt', '1'], 2, /no secret: name the configuration/);
+  wrong(['token', 'sign', '-m', '1d', '-s', file, 'salt', '1'], 2, /number of seconds, or infinity: '1d'/);
+  wrong(['token', 'sign', '-s', file, 'salt', '1'], 1, /a secret of 5 characters can be guessed/);
+  wrong(['token', 'sign', '-s', `${file}x`, 'salt', '1'], 1, /No such file/);
+  fs.writeFileSync(file, SECRET);
+  wrong(['token', 'sign', '-s', file, 'salt', 'text'], 2, /'text' is no JSON/);
+  wrong(['token', 'sign', '-s', file, 'salt', '9'.repeat(2000)], 2, /number is too large/);
+  wrong(['token', 'sign', '-s', file, 'salt', `"${'x'.repeat(40_000)}"`], 2, /too large/);
+  fs.rmSync(directory, { recursive: true });
 });
