@@ -342,8 +342,8 @@ test('an orderly end leaves no run directory', async (t) => {
   const directory = ownDirectory(t);
   const server = await new Server({ directory, ...everything }).ready();
   assert.deepEqual(fs.readdirSync(server.run).sort(), [
-    'bus-1-2.ipc', 'bus-2-1.ipc', 'connect.sock', 'lock', 'pubsub-1.sock', 'pubsub-2.sock',
-    'tap-1.ipc', 'tap-2.ipc', 'token',
+    'address', 'bus-1-2.ipc', 'bus-2-1.ipc', 'connect.sock', 'lock', 'presence.sock',
+    'pubsub-1.sock', 'pubsub-2.sock', 'tap-1.ipc', 'tap-2.ipc', 'token',
   ]);
   await server.stop();
   assert.deepEqual(fs.readdirSync(directory), ['bennu.conf']);
