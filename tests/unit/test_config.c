@@ -187,6 +187,9 @@ START_TEST(defaults_of_sockets)
 	socket = &config->sockets[0];
 	ck_assert_str_eq(socket->path, "/socket");
 	ck_assert(socket->websocket);
+	ck_assert(!socket->longpoll);
+	ck_assert_int_eq(socket->longpoll_window, 10000);
+	ck_assert_int_eq(socket->pubsub_timeout, 2000);
 	ck_assert_ptr_null(socket->check_origin);
 	ck_assert_uint_eq(socket->norigins, 0);
 	ck_assert_ptr_null(socket->module);
@@ -258,7 +261,8 @@ static const char whole[] =
     "	drain_limit = 20s\n"
     "}\n"
     "socket '/socket/' {\n"
-    "	transports = websocket auth_token = on connect_timeout = 1s\n"
+    "	transports = longpoll longpoll_window = 3s pubsub_timeout = 700ms\n"
+    "	auth_token = on connect_timeout = 1s\n"
     "	module = './lib/demo.so:user_socket' connect_info = {uri, x_headers}\n"
     "	check_origin = {\"//localhost\", \"https://*.example.com:8443\"}\n"
     "	check_origin += \"//[::1]:4000\"\n"
@@ -331,7 +335,7 @@ assert_server(const struct config *config)
 	ck_assert(config->tree);
 	ck_assert_str_eq(config->endpoint.module, below("lib/demo.so:api"));
 	ck_assert_str_eq(config->endpoint.file, NAME);
-	ck_assert_int_eq(config->endpoint.line, 57);
+	ck_assert_int_eq(config->endpoint.line, 58);
 	ck_assert_int_eq(config->endpoint.handler_timeout, 3000);
 	ck_assert_str_eq(
 	    config_endpoint_option(&config->endpoint, "database"), "demo.db");
@@ -343,6 +347,10 @@ static void
 assert_socket(const struct config_socket *socket)
 {
 	ck_assert_str_eq(socket->path, "/socket");
+	ck_assert(!socket->websocket);
+	ck_assert(socket->longpoll);
+	ck_assert_int_eq(socket->longpoll_window, 3000);
+	ck_assert_int_eq(socket->pubsub_timeout, 700);
 	ck_assert(socket->auth_token);
 	ck_assert_str_eq(socket->module, below("lib/demo.so:user_socket"));
 	ck_assert_uint_eq(
@@ -371,7 +379,7 @@ assert_channel(const struct config_channel *channel)
 	ck_assert_int_eq(channel->memory_max, 64000000);
 	ck_assert_uint_eq(channel->limit_nofile, 0);
 	ck_assert_int_eq(channel->nice, -5);
-	ck_assert_int_eq(channel->line, 40);
+	ck_assert_int_eq(channel->line, 41);
 	ck_assert_uint_eq(channel->noptions, 3);
 	ck_assert_str_eq(config_channel_option(channel, "history"), "20");
 	ck_assert_str_eq(config_channel_option(channel, "a b"), "c");
@@ -694,12 +702,14 @@ END_TEST
 START_TEST(values_of_sockets)
 {
 	static const struct wrong wrong[] = {
-		{ IN_SOCKET("transports = {\"websocket\", \"longpoll\"}"),
-		    "bennu.conf:2: transports: longpoll is not available yet" },
+		{ IN_SOCKET("longpoll_window = 9ms"),
+		    "bennu.conf:2: longpoll_window '9ms': it must be 10ms to 86400s" },
+		{ IN_SOCKET("pubsub_timeout = 2"),
+		    "bennu.conf:2: pubsub_timeout '2': " },
 		{ IN_SOCKET("transports = {}"),
 		    "bennu.conf:1: transports is an empty list" },
 		{ IN_SOCKET("transports = websockets"),
-		    "bennu.conf:2: transports 'websockets' is none of websocket; did you mean websocket?" },
+		    "bennu.conf:2: transports 'websockets' is none of websocket, longpoll; did you mean websocket?" },
 		{ IN_SOCKET("check_origin = {}"),
 		    "bennu.conf:1: check_origin is an empty list" },
 		{ IN_SOCKET("check_origin = {\"//a\", false}"),

@@ -571,6 +571,52 @@ START_TEST(upgrade_leaves_the_rest)
 }
 END_TEST
 
+static void
+limit_body(const char *path, size_t *max, int *status, void *arg)
+{
+	ck_assert_uint_eq(*max, limits.body_max);
+	ck_assert_int_eq(*status, 413);
+	if (strcmp(path, "/long") != 0)
+		return;
+	*max = 30;
+	*status = 400;
+}
+
+/* Some paths have a limit of their own. */
+START_TEST(limits_of_bodies)
+{
+	static const struct {
+		const char *path, *field, *body;
+		int status;
+	} cases[] = {
+		{ "/long", "Content-Length: 30", "", 0 },
+		{ "/long?a=/x", "Content-Length: 30", "", 0 },
+		{ "/long?", "Content-Length: 31", "", 400 },
+		{ "/long", "Transfer-Encoding: chunked", "1e\r\n", 0 },
+		{ "/long", "Transfer-Encoding: chunked", "1f\r\n", 400 },
+		{ "/longer", "Content-Length: 20", "", 0 },
+		{ "/longer", "Content-Length: 21", "", 413 },
+		{ "/longer", "Transfer-Encoding: chunked", "15\r\n", 413 },
+	};
+
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		int called = 0, status;
+		struct http_connection *http = http_new(
+		    &limits, on_any, &called);
+		char wire[256];
+
+		http_set_body_limit(http, limit_body);
+		snprintf(wire, sizeof wire,
+		    "POST %s HTTP/1.1\r\n" HOST "%s\r\n\r\n%s", cases[i].path,
+		    cases[i].field, cases[i].body);
+		http_feed(http, wire, strlen(wire), &status);
+		ck_assert_msg(status == cases[i].status, "%zu: %d", i, status);
+		ck_assert_int_eq(called, 0);
+		http_free(http);
+	}
+}
+END_TEST
+
 /* When does a request begin and end? */
 START_TEST(in_request)
 {
@@ -722,5 +768,6 @@ END_TEST
 #endif
 
 UNIT_MAIN("http", good_requests, bad_requests, limits_of_a_head, large_head,
+    limits_of_bodies,
     headers, upgrade_leaves_the_rest, in_request, expect_continue,
     responses PLAIN_TESTS)

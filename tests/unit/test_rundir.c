@@ -217,7 +217,7 @@ END_TEST
 START_TEST(too_long)
 {
 	const size_t longest = sizeof(((struct sockaddr_un *)0)->sun_path) -
-	    sizeof "/pubsub-99999.sock";
+	    sizeof "/lp-0123456789012345678901";
 	char path[200], file[240];
 	int fd;
 
@@ -231,7 +231,7 @@ START_TEST(too_long)
 	path[longest] = '\0';
 	strcpy(dir, path);
 	assert_made(path, "x");
-	snprintf(file, sizeof file, "%s/pubsub-99999.sock", path);
+	snprintf(file, sizeof file, "%s/lp-0123456789012345678901", path);
 	fd = rundir_listen(file, geteuid(), getegid());
 	ck_assert_int_ne(fd, -1);
 	close(fd);
