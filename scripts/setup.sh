@@ -231,6 +231,17 @@ setup_page() {
 	page_is_new "$dir" || step "build the page" build_page "$dir" || exit 1
 }
 
+# setup_secret FILE: what the demo signs tokens with, unless there is one.
+setup_secret() {
+	local new
+	[ ! -s "$1" ] || return 0
+	new=$(umask 077 && mktemp "$1.XXXXXX") || exit 1
+	if ! head -c 48 /dev/urandom | base64 -w 0 >"$new" ||
+		! mv "$new" "$1"; then
+		die "cannot make $1"
+	fi
+}
+
 # All that the demo needs.
 setup_demo() {
 	setup_lock

@@ -1,7 +1,8 @@
 /*
  * api.c - the HTTP of the demo. Superheroes: what the original application's
- * routes answer, and the news of each change to all who listen. Pushes, whose
- * handler is push/request.c: a server has one endpoint.
+ * routes answer, and the news of each change to all who listen. Pushes and
+ * tokens, whose handlers are push/request.c and auth/request.c: a server has
+ * one endpoint.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -10,6 +11,7 @@
 
 #include <bennu/endpoint.h>
 
+#include "auth/auth.h"
 #include "hero.h"
 #include "openapi.h"
 #include "push/push.h"
@@ -265,6 +267,7 @@ static const struct bennu_route routes[] = {
 	{ "PATCH", "/api/superheroes/:id", update_hero },
 	{ "DELETE", "/api/superheroes/:id", delete_hero },
 	{ "POST", "/api/push", push_request },
+	{ "POST", "/api/token", auth_request },
 	{ "GET", "/api/openapi", show_openapi },
 	{ 0 },
 };

@@ -1,23 +1,33 @@
 // The channels of the demo application, event by event, as the originals do;
 // most of them with the official client, as their pages have it.
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, describe, test } from 'node:test';
 import { isDeepStrictEqual } from 'node:util';
 import { Socket } from 'phoenix';
 import WebSocket from 'ws';
-import { build, Server } from './lib/server.mjs';
+import { sign, verify } from './lib/phoenix-token.mjs';
+import { build, Server, temporary } from './lib/server.mjs';
 import { DEADLINE, Inbox, until, within } from './lib/wait.mjs';
 import { head, Wire } from './lib/wire.mjs';
 
 const WAIT = 300; // ms; of dupe
 const DEBOUNCE = 300;
 const SLOW = 400;
+const INTERVAL = 200; // between new tokens
+const SECRET = 'x'.repeat(64);
 
 const module = (file, symbol) => `"${path.join(build, 'demo', file)}.so:${symbol}"`;
 const channel = (pattern, symbol, options = '') =>
   `channel "${pattern}" { module = ${module('demo', symbol)} restart = temporary ${options} }`;
+
+const directory = temporary();
+after(() => fs.rmSync(directory, { recursive: true }));
+const secretFile = path.join(directory, 'secret');
+fs.writeFileSync(secretFile, SECRET, { mode: 0o600 });
 
 const text = (endpoint = '') => `
 server { listen = {"127.0.0.1:0"} crash_limit = 0 }
@@ -34,9 +44,15 @@ socket "/stats_socket" {
 }
 socket "/endless_socket" { ${channel('*', 'stats', 'options { slow = 600000 }')} }
 socket "/push_socket" { ${channel('*', 'push')} }
+socket "/auth_socket" {
+  module = ${module('demo', 'auth_socket')}
+  ${channel('user:*', 'user')}
+  ${channel('recurring', 'recurring', `options { interval = ${INTERVAL} }`)}
+}
 endpoint {
   module = ${module('superheroes', 'api')}
   tree = true # and the metrics
+  secret_file = "${secretFile}"
   ${endpoint}
 }
 `;
@@ -51,8 +67,8 @@ const server = await begin({ after });
 
 // ---- the official client ----
 
-function open(t, mount, on = server) {
-  const socket = new Socket(`ws://127.0.0.1:${on.port}${mount}`, { transport: WebSocket });
+function open(t, mount, on = server, params = {}) {
+  const socket = new Socket(`ws://127.0.0.1:${on.port}${mount}`, { transport: WebSocket, params });
   socket.connect();
   t.after(() => socket.disconnect());
   return socket;
@@ -397,5 +413,117 @@ describe('POST /api/push', () => {
     ])
       assert.deepEqual(await ask(headers), [403, { error: 'Access forbidden' }]);
     assert.equal((await ask({ Authorization: 'Bearer sesame' }))[0], 200);
+  });
+});
+
+// ---- /auth_socket ----
+
+const SALT = 'salt identifier';
+
+const requestToken = (body, type = 'application/json') =>
+  fetch(`http://127.0.0.1:${server.port}/api/token`, {
+    method: 'POST', headers: { 'Content-Type': type }, body,
+  });
+
+async function tokenOf(user_id) {
+  const response = await requestToken(JSON.stringify({ user_id }));
+  assert.equal(response.status, 200);
+  return (await response.json()).token;
+}
+
+const openAs = async (t, user_id) => open(t, '/auth_socket', server, { token: await tokenOf(user_id) });
+
+// The status with which a connection is refused; 101: it is not.
+const statusOf = (query) =>
+  within(
+    new Promise((resolve) => {
+      const socket = new WebSocket(`ws://127.0.0.1:${server.port}/auth_socket/websocket?vsn=2.0.0${query}`);
+      socket.on('error', (error) => resolve(Number(/\d{3}$/.exec(error.message)?.[0])));
+      socket.on('open', () => socket.close());
+      socket.on('close', () => resolve(101));
+    }),
+    () => 'an answer',
+  );
+
+describe('/auth_socket', () => {
+  test('POST /api/token gives tokens that Phoenix can verify', async () => {
+    for (const id of [7, 'ann', '7']) assert.notEqual(verify(SECRET, SALT, await tokenOf(id)), null);
+    for (const id of [null, '', 1.5, 1e300, {}, 'x'.repeat(61)]) {
+      const response = await requestToken(JSON.stringify({ user_id: id }));
+      assert.equal(response.status, 422, JSON.stringify(id));
+      assert.match((await response.json()).errors.detail, /^user_id is required/);
+    }
+    assert.equal((await requestToken('{}')).status, 422);
+    assert.equal((await requestToken('{')).status, 400);
+    assert.equal((await requestToken('{}', 'text/plain')).status, 415);
+  });
+
+  test('is open to whoever has one, and to nobody else', async () => {
+    const query = (...args) => `&token=${sign(SECRET, ...args)}`;
+    assert.equal(await statusOf(`&token=${await tokenOf(7)}`), 101);
+    assert.equal(await statusOf(query(SALT, 7)), 101);
+    assert.equal(await statusOf(''), 403);
+    assert.equal(await statusOf('&token='), 403);
+    assert.equal(await statusOf('&token=abc'), 403);
+    assert.equal(await statusOf(query('user socket', 7)), 403);
+    assert.equal(await statusOf(query(SALT, { id: 7 })), 403);
+    const day = 86_400_000;
+    assert.equal(await statusOf(query(SALT, 7, { signedAt: Date.now() - day - 10_000 })), 403);
+    assert.equal(await statusOf(query(SALT, 7, { signedAt: Date.now() - day + 60_000 })), 101);
+  });
+
+  test('user:ID is joined by that user only', async (t) => {
+    const socket = await openAs(t, 7);
+    await join(socket, 'user:7');
+    for (const topic of ['user:8', 'user:77', 'user:', 'user:7x'])
+      assert.deepEqual(await outcome(socket.channel(topic).join()), ['error', { reason: 'unauthorized' }]);
+    await join(await openAs(t, 'ann'), 'user:ann');
+  });
+
+  test('push and push_timed come to all connections of the user', async (t) => {
+    const events = ['push', 'push_timed'];
+    const topics = ['user:1', 'user:1', 'user:2'];
+    const [a, b, other] = await Promise.all(
+      topics.map(async (topic, i) => join(await openAs(t, i < 2 ? 1 : 2), topic, events)),
+    );
+    await rises({ user_push_timed_ms_count: 2 }, async () => {
+      assert.deepEqual(await call(a, 'push', { n: 1 }), ['ok', {}]);
+      assert.deepEqual(await call(a, 'push_timed', { n: 2, at: 0, ms: 'forged' }), ['ok', {}]);
+      for (const joined of [a, b]) {
+        assert.deepEqual((await joined.next('push')).payload, { n: 1 });
+        const { n, ms, ...rest } = (await joined.next('push_timed')).payload;
+        assert.deepEqual([n, rest], [2, {}]);
+        assert.ok(ms >= 0 && ms < DEADLINE, String(ms));
+      }
+    });
+    assert.deepEqual(other.inbox.items, []);
+  });
+
+  test('what is broadcast from outside comes, too; "disconnect" closes the user\'s sockets', async (t) => {
+    const bennu = (...args) => {
+      const { status, stderr } = spawnSync(path.join(build, 'supervisor/bennu'), ['-r', server.run, 'broadcast', ...args]);
+      assert.equal(status, 0, stderr.toString());
+    };
+    const socket = await openAs(t, 3);
+    const joined = await join(socket, 'user:3', ['push', 'push_timed']);
+    bennu('user:3', 'push', '{"n":1}');
+    bennu('user:3', 'push_timed', '{"n":2}');
+    assert.deepEqual((await joined.next('push')).payload, { n: 1 });
+    assert.deepEqual((await joined.next('push_timed')).payload, { n: 2 });
+    const closed = new Promise((resolve) => socket.onClose(({ code }) => resolve(code)));
+    bennu('auth_socket:3', 'disconnect', '{}');
+    assert.equal(await within(closed, () => 'the close'), 1001);
+  });
+
+  test('recurring sends new tokens, each of which opens the socket', async (t) => {
+    const joined = await join(await openAs(t, 7), 'recurring', ['new_token']);
+    const tokens = [];
+    for (let i = 0; i < 3; i++) tokens.push(await joined.next('new_token'));
+    const [first, , third] = tokens;
+    assert.ok(third.at - first.at > INTERVAL, `${third.at - first.at} ms`);
+    for (const { payload } of tokens) {
+      assert.deepEqual(Object.keys(payload), ['token']);
+      assert.equal(await statusOf(`&token=${payload.token}`), 101);
+    }
   });
 });

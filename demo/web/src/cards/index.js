@@ -7,6 +7,7 @@ import Ping from "./Ping.jsx";
 import Slow from "./Slow.jsx";
 import Dupe from "./Dupe.jsx";
 import Push from "./Push.jsx";
+import Auth from "./Auth.jsx";
 import Wild from "./Wild.jsx";
 import Tracked from "./Tracked.jsx";
 
@@ -19,6 +20,7 @@ export const cards = [
   Slow,
   Dupe,
   Push,
+  Auth,
   Wild,
   Tracked,
 ];
