@@ -53,6 +53,8 @@ const deeds = [
   [{ do: 'track', meta: '{ }' }, NONSENSE],
   ['untrack', NONSENSE],
   ['presences', NONSENSE],
+  ['sign', NONSENSE],
+  ['verify', NONSENSE],
   ['no_memfd', 'no memfd with its envelope; killed'],
   ['unsealed_memfd', 'bad memfd; killed'],
   ['short_memfd', 'bad memfd; killed'],
@@ -221,6 +223,17 @@ test('many questions whose answers nobody reads', async (t) => {
   await channel.ok('echo');
   await until(() => count(transport) <= before + 1, 'that no descriptor stays behind');
   assert.equal(server.workers('presence').length, 1);
+});
+
+test('tokens that nobody waits for, over what is no socket', async (t) => {
+  const client = await socket(t);
+  const channel = await client.join('test:ask');
+  const { transport } = await channel.pids();
+  const before = count(transport);
+  await channel.ok('do', { do: 'sign_much', n: 1000 });
+  await channel.ok('echo');
+  await until(() => count(transport) === before, 'that no descriptor stays behind');
+  assert.equal((await channel.pids()).transport, transport);
 });
 
 test('presences without an end: queues_max_bytes', async (t) => {

@@ -416,6 +416,71 @@ deed_ask_much(struct bennu_socket *socket, const cJSON *what)
 	close(fds[1]);
 }
 
+/* ---- tokens ---- */
+
+static void
+ask_for_token(enum envelope_type type, const struct bytes *body, int fd)
+{
+	send_descriptors((uint32_t)type | WITH_FD, (uint32_t)body->size, &fd, 1);
+	write_all(body->data, body->size);
+}
+
+/* Without a socket for the answer. */
+static void
+deed_sign(struct bennu_socket *socket, const cJSON *what)
+{
+	struct bytes body = { 0 };
+
+	put_string(&body, "salt");
+	put_string(&body, "{}");
+	write_envelope(ENVELOPE_SIGN, &body);
+	wait_for_the_end();
+}
+
+/* Its age is missing. */
+static void
+deed_verify(struct bennu_socket *socket, const cJSON *what)
+{
+	struct bytes body = { 0 };
+
+	put_string(&body, "salt");
+	put_string(&body, "token");
+	fcntl(MAILBOX, F_SETFL, 0);
+	ask_for_token(ENVELOPE_VERIFY, &body, STDERR_FILENO);
+	wait_for_the_end();
+}
+
+/* "n" of each: what is no JSON, over what is no socket; answers that nobody
+ * reads, and that nobody can read any more. */
+static void
+deed_sign_much(struct bennu_socket *socket, const cJSON *what)
+{
+	struct bytes bad = { 0 }, good = { 0 };
+	int pipes[2], open[2], closed[2];
+
+	if (pipe(pipes) == -1 ||
+	    socketpair(AF_UNIX, SOCK_STREAM, 0, open) == -1 ||
+	    socketpair(AF_UNIX, SOCK_STREAM, 0, closed) == -1)
+		abort();
+	close(closed[0]);
+	put_string(&bad, "salt");
+	put_string(&bad, "{");
+	put_string(&good, "salt");
+	put_string(&good, "{}");
+	fcntl(MAILBOX, F_SETFL, 0);
+	for (double n = member_number(what, "n", 1); n > 0; n--) {
+		ask_for_token(ENVELOPE_SIGN, &bad, pipes[1]);
+		ask_for_token(ENVELOPE_SIGN, &bad, open[1]);
+		ask_for_token(ENVELOPE_SIGN, &good, open[1]);
+		ask_for_token(ENVELOPE_SIGN, &good, closed[1]);
+	}
+	for (size_t i = 0; i < 2; i++) {
+		close(pipes[i]);
+		close(open[i]);
+	}
+	close(closed[1]);
+}
+
 /* Presences without an end. */
 static void
 deed_track_flood(struct bennu_socket *socket, const cJSON *what)
@@ -539,6 +604,9 @@ const struct deed hostile_deeds[] = {
 	{ "untrack", deed_untrack },
 	{ "presences", deed_presences },
 	{ "ask_much", deed_ask_much },
+	{ "sign", deed_sign },
+	{ "verify", deed_verify },
+	{ "sign_much", deed_sign_much },
 	{ "track_flood", deed_track_flood },
 	{ "close", deed_close },
 	{ "shutdown", deed_shutdown },
