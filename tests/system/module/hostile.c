@@ -421,7 +421,8 @@ deed_ask_much(struct bennu_socket *socket, const cJSON *what)
 static void
 ask_for_token(enum envelope_type type, const struct bytes *body, int fd)
 {
-	send_descriptors((uint32_t)type | WITH_FD, (uint32_t)body->size, &fd, 1);
+	send_descriptors(
+	    (uint32_t)type | WITH_FD, (uint32_t)body->size, &fd, 1);
 	write_all(body->data, body->size);
 }
 
