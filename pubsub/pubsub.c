@@ -555,7 +555,8 @@ open_shared(struct pubsub *pubsub)
 	note_last_accepted(pubsub);
 	/* The bus will raise it. */
 	pubsub->epoch = atomic_load(&worker->epoch) + 1;
-	for (size_t i = 0; i < INTEREST_BUCKETS; i++)
+	/* The first one has nothing to clear, and touches nothing. */
+	for (size_t i = 0; pubsub->epoch > 1 && i < INTEREST_BUCKETS; i++)
 		atomic_store_explicit(
 		    &worker->interest[i], 0, memory_order_relaxed);
 	for (unsigned i = 0; i < shared->nworkers; i++) {

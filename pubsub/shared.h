@@ -20,9 +20,11 @@ struct journal;
 struct lane;
 struct slot;
 
-#define PUBSUB_MAX       16   /* workers */
-#define INTEREST_BUCKETS 4096 /* hashes of topics */
-#define SHARED_EPOCHS    16   /* of a worker that are remembered */
+#define PUBSUB_MAX 16 /* workers */
+/* Hashes of topics: so many that thousands of topics leave most of them empty,
+ * since each that is shared wakes a worker for nothing. */
+#define INTEREST_BUCKETS 65536
+#define SHARED_EPOCHS    16 /* of a worker that are remembered */
 
 /* Of each worker, indexed by number - 1. */
 struct shared_worker {
