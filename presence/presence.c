@@ -633,6 +633,7 @@ presence_run(void *arg)
 	RB_INIT(&role.peers);
 	TAILQ_INIT(&role.all);
 	leaf_begin(&role.leaf, "presence", PRESENCE_FD_MAILBOX);
+	shared_protect_slots(role.start->shared);
 	role.leaf.arg = &role;
 	open_pubsub(&role);
 	if (role.start->fetch_path != NULL)

@@ -136,6 +136,13 @@ shared_inherit_slots(struct shared *shared, bool inherit)
 	inherit_part(shared->slots, slots_size(shared), inherit);
 }
 
+void
+shared_protect_slots(const struct shared *shared)
+{
+	if (mprotect(shared->slots, slots_size(shared), PROT_READ) == -1)
+		fatal("mprotect of the slots");
+}
+
 struct lane *
 shared_lane(const struct shared *shared, uint32_t slot)
 {

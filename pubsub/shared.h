@@ -64,6 +64,8 @@ void shared_free(struct shared *);
 void shared_inherit(struct shared *, bool inherit);
 /* Only who forks presence lets that child have the slots, and nothing else. */
 void shared_inherit_slots(struct shared *, bool inherit);
+/* In presence: it can only read them from now on. */
+void shared_protect_slots(const struct shared *);
 /* Only who forks a transport lets that child have its lane. */
 void shared_inherit_lane(struct shared *, uint32_t slot, bool inherit);
 /* In a worker, its index: journals of others can only be read from now on. */
