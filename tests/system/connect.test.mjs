@@ -408,6 +408,7 @@ test('the server stops in order while connect runs', async (t) => {
   await wire.write(upgradeHead({}, path(query({ sleep: 60000 }))));
   await on.settles({ connect: 1, transport: 1 });
   await on.stop();
+  assert.equal((await wire.response()).status, 503);
   assert.equal((await wire.untilEnd()).length, 0);
 });
 

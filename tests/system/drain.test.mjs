@@ -360,7 +360,8 @@ test('an upgrade that comes too late: 503, or 1012', async (t) => {
 });
 
 test('an upgrade of which half came in time: 503', async (t) => {
-  const server = await start(t);
+  // Half a request has half of that to become whole.
+  const server = await start(t, { server: { shutdown: '60s' } });
   const wire = await wireTo(t, server);
   const request = upgradeHead();
   await wire.write(request.slice(0, 20));

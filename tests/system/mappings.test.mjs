@@ -122,16 +122,20 @@ function tally(things) {
 }
 
 const loop = { eventpoll: 1 };
+const log = '/memfd:presence (deleted)'; // presence/log.h
 const reaper = { signalfd: 1, pipe: 2 };
 const allowed = {
-  // Requests: both ends. Mailboxes of pubsub and connect, and where they listen.
+  // Requests: both ends. Mailboxes of pubsub, presence and connect, and where they listen.
   supervisor: {
-    'tcp listening': 1, pages: 1, 'run/lock': 1, 'unix seqpacket': 2, unix: 3, 'unix listening': 3, ...loop, ...reaper,
+    [log]: 2,
+    'tcp listening': 1, pages: 1, 'run/lock': 1, 'unix seqpacket': 2, unix: 4, 'unix listening': 4, ...loop, ...reaper,
     pipe: 4, // one is of the event base that transports are born with
   },
   // The supervisor and one transport, whose client's socket it has; nanomsg's,
   // for the other worker and the tap.
   pubsub: { 'unix listening': 1 + 2, unix: 2 + 2, tcp: 1, eventfd: 4, ...loop, ...reaper, eventpoll: 2 },
+  // The supervisor; nobody has tracked anything.
+  presence: { [log]: 2, 'unix listening': 1, unix: 1, ...loop, ...reaper },
   connect: { 'unix listening': 1, unix: 1, ...loop, ...reaper },
   // The client, requests to the supervisor, pubsub, and the channels.
   transport: { tcp: 1, 'unix seqpacket': 1, pages: 1, unix: 1 + CHANNELS.length, signalfd: 1 },
@@ -162,7 +166,9 @@ function isShared(kind, holders, all) {
     case 'tcp':
       return roles === 'pubsub,transport' && holders.length === 2;
     case 'unix listening':
-      return (roles === 'pubsub,supervisor' || roles === 'connect,supervisor') && holders.length === 2;
+      return ['pubsub,supervisor', 'connect,supervisor', 'presence,supervisor'].includes(roles) && holders.length === 2;
+    case log:
+      return roles === 'presence,supervisor' && holders.length === 2;
     case 'pipe':
       return roles === 'channel,task' && holders.length === 2 && holders.some((p) => p.ppid === holders.find((q) => q !== p).pid);
     default:
@@ -240,7 +246,7 @@ test('shared memory: what pubsub workers share, lanes, the counters, readiness, 
         ...['pubsub 67108864 r--s', 'pubsub 67108864 rw-s', 'pubsub 75501568 r--s', 'pubsub 75501568 rw-s'],
         ...['supervisor 67108864 rw-s', 'supervisor 75501568 rw-s'], // twice, end to end
       ]),
-      [anonymous, ...workers(307_200)] /* slots.h */,
+      [anonymous, 'presence 454656 r--s', ...workers(454_656)] /* slots.h */,
       [anonymous, ...workers(40_960)] /* progress, interest */,
       [anonymous, ...workers(slots * 4096), ...Array(3).fill('transport 4096 rw-s')],
     ].map((object) => object.join(' ')).sort(),
@@ -372,9 +378,9 @@ test('who holds a secret or speaks for all is not dumpable: nobody but root look
   const owner = (role) =>
     server.processes().filter((p) => p.comm === role).map((p) => fs.statSync(`/proc/${p.pid}/mem`).uid);
   assert.deepEqual(
-    ['supervisor', 'pubsub', 'transport', 'channel', 'endpoint', 'connect'].map((role) => [role, ...owner(role)]),
+    ['supervisor', 'pubsub', 'presence', 'transport', 'channel', 'endpoint', 'connect'].map((role) => [role, ...owner(role)]),
     [
-      ['supervisor', 0], ['pubsub', 0, 0], ['transport', 0, 0],
+      ['supervisor', 0], ['pubsub', 0, 0], ['presence', 0], ['transport', 0, 0],
       ['channel', uid], ['endpoint', uid], ['connect', uid],
     ],
   );
@@ -385,7 +391,7 @@ test('who holds a secret or speaks for all is not dumpable: nobody but root look
   const flat = (node) => [node, ...node.children.flatMap(flat)];
   assert.deepEqual(
     flat(supervisor).map((node) => node.role).sort(),
-    ['channel', 'connect', 'endpoint', 'pubsub', 'pubsub', 'supervisor', 'transport', 'transport', 'transport'],
+    ['channel', 'connect', 'endpoint', 'presence', 'pubsub', 'pubsub', 'supervisor', 'transport', 'transport', 'transport'],
   );
   await channel.ok('echo');
   assert.equal(describe(server.pid).comm, 'supervisor');
