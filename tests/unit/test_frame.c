@@ -278,7 +278,7 @@ parse(enum websocket_opcode opcode, const char *data, size_t size, char **copy)
 {
 	bool parsed;
 
-	*copy = malloc(size == 0 ? 1 : size);
+	*copy = calloc(1, size == 0 ? 1 : size);
 	memcpy(*copy, data, size);
 	memset(&msg, 0xaa, sizeof msg);
 	payload = (struct text){ NULL, 0 };

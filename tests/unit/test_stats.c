@@ -227,7 +227,7 @@ add_all(unsigned seed)
 
 START_TEST(many_at_once)
 {
-	struct stats_value value;
+	struct stats_value value = { 0 };
 	pid_t pids[PROCESSES];
 	uint64_t counted = 0, observed = 0;
 	double sum = 0;
