@@ -67,7 +67,7 @@
 #define PRESENCE_CONNECTION (UINT64_C(1) << 62)
 #define SYSTEMD_FDS_MAX     16
 #define REQUESTS_PER_TURN   16
-#define SESSIONS_RATE       100 /* in a second, of one connection */
+#define SESSIONS_RATE       100  /* in a second, of one connection */
 #define ORPHANS_LIMIT       2000 /* ms that the last ones have to end */
 #define FORK_PAUSE          250  /* ms without accepting when fork fails */
 
@@ -100,13 +100,13 @@ struct server {
 	struct limits *limits;
 	struct connections *connections;
 	char *run_directory;
-	bool made_directory;     /* it goes with us */
-	char *token_path;        /* NULL: there is none */
-	char *address_path;      /* likewise */
+	bool made_directory; /* it goes with us */
+	char *token_path;    /* NULL: there is none */
+	char *address_path;  /* likewise */
 	struct secrets *secrets;
 	struct token_keys *token_keys;
-	struct stats *stats;     /* NULL: no tree */
-	struct ready *ready;     /* NULL: nobody asks */
+	struct stats *stats; /* NULL: no tree */
+	struct ready *ready; /* NULL: nobody asks */
 	int static_fd;
 	int requests[2]; /* ours, and the one that transports inherit */
 	struct event *request_event;
@@ -525,8 +525,7 @@ open_workers(struct server *server)
 /* A session has no client's socket, so no lane; nor does it want anything of
  * us or of a directory. */
 static void
-set_descriptors(
-    const struct connection *connection, struct process_spec *spec)
+set_descriptors(const struct connection *connection, struct process_spec *spec)
 {
 	const struct server *server = connection->server;
 	bool session = connection->session[0] != '\0';

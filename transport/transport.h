@@ -57,11 +57,11 @@ struct transport_start {
 	const char *pubsub_path;   /* of its worker */
 	char *const *pubsub_paths; /* of all of them */
 	unsigned npubsub;
-	uint32_t slot;             /* slots.h; or SLOT_NONE */
-	struct lane *lane;         /* its own; NULL: none */
-	const char *connect_path;  /* NULL: no socket has a connect */
-	const char *presence_path; /* of its socket; NULL: there is none */
-	struct secrets *secrets;   /* NULL: there is none */
+	uint32_t slot;                 /* slots.h; or SLOT_NONE */
+	struct lane *lane;             /* its own; NULL: none */
+	const char *connect_path;      /* NULL: no socket has a connect */
+	const char *presence_path;     /* of its socket; NULL: there is none */
+	struct secrets *secrets;       /* NULL: there is none */
 	struct token_keys *token_keys; /* shared with all transports; or NULL */
 	struct stats *stats; /* shared with all transports; NULL: no tree */
 	struct ready *ready; /* to read; NULL: nobody may ask */

@@ -372,6 +372,23 @@ test('one connection: requests of several sessions, one behind the other and all
   assert.deepEqual(JSON.parse((await wire.response()).body), { status: 200 });
 });
 
+test('a client that asks before it sends its body, and one of HTTP/1.0', async (t) => {
+  const poller = await Poller.open(server);
+  const path = `/socket/longpoll?vsn=2.0.0&token=${poller.token}`;
+  const body = JSON.stringify(heartbeat('1'));
+  const wire = await Wire.open(server.port);
+  t.after(() => wire.close());
+  await wire.write(head(path, { 'Content-Type': LINES, 'Content-Length': String(body.length), Expect: '100-continue' }, 'POST'));
+  assert.equal((await wire.takeUntil('\r\n\r\n')).toString(), 'HTTP/1.1 100 Continue\r\n\r\n');
+  assert.deepEqual(JSON.parse((await wire.request(body)).body), { status: 200 });
+  const old = await Wire.open(server.port);
+  t.after(() => old.close());
+  const { headers, body: answer } = await old.request(`GET ${path} HTTP/1.0\r\n\r\n`);
+  assert.equal(headers.connection, 'close');
+  assert.deepEqual(JSON.parse(answer).messages.map(JSON.parse), [beaten('1')]);
+  await old.untilEnd();
+});
+
 test('a client that goes away during a poll: what comes then is for the next poll', async () => {
   const poller = await Poller.open(server);
   const stop = new AbortController();
