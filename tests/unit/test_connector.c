@@ -571,7 +571,7 @@ START_TEST(the_supervisor_is_gone)
 END_TEST
 
 UNIT_MAIN("connector", answers, bytes_that_are_no_utf8, one_process_lasts,
-    all_that_is_known, a_crash, an_exit, bad_results,
-    a_hang, sigterm_in_a_callback, sigterm_in_a_hang, who_waits_is_told_apart,
+    all_that_is_known, a_crash, an_exit, bad_results, a_hang,
+    sigterm_in_a_callback, sigterm_in_a_hang, who_waits_is_told_apart,
     who_hung_up_costs_no_call, nonsense_from_a_transport,
     the_supervisor_is_gone)

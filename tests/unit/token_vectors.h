@@ -1,11 +1,10 @@
 /* Made by token_vectors.mjs. */
 #define VECTOR_SECRET \
 	"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-#define VECTOR_SALT \
-	"user socket"
+#define VECTOR_SALT "user socket"
 #define VECTOR_KEY \
 	"e18adee7806bc82063a16e63e5d3563488eb220b57c3fa5e656cabf753b34a5e"
-#define VECTOR_HUGE_JSON \
+#define VECTOR_HUGE_JSON                                                       \
 	"-1197931572892116766131272203942099111188523593922699809982724852532" \
 	"13713474220261649764799684515793753090819643307559386370997495440519" \
 	"32387670186475635720025999620933731996231793847404500375283155606310" \
@@ -16,7 +15,7 @@
 	"29422538425393978276321736690719707530372202689110905025738495518480" \
 	"63485757353985911800232960929066987531169832257813396459197043061583" \
 	"509075632259021216630043426633825416080886843201659403276224480001"
-#define VECTOR_HUGE \
+#define VECTOR_HUGE                                                            \
 	"SFMyNTY.g2gDbwAAARkBAcN6d1H2xKSuVJk4ute5m7uzgU5w5VWKvAJDgbT8sJ3EVyxk" \
 	"PoeDCwCBTs6Ct8g7FgytrdCEz7W-Axmeh8ubPvt_iGessMT6NMgwTD3zdXw7p0vCBZVz" \
 	"YGtMyJPddEuSvxF6q--hcD0zrOQyHsO9RZQ6zvKuOh23GwRikv7S1KiGE5kiO225uXkg" \
@@ -24,35 +23,35 @@
 	"e_ud3rj0pCd_fGYk6hdO_jMsm2iKFx0PGxr8NJ-QoQrsxYuTehUOCo9oUX-oqUO0DkzA" \
 	"mWuGcFkDr0vhbdiC5_2cJcdhnItMPNRyT0ZN-_vNJ4bg3gYnz0GPDTtuBgB7aOXPiwFi" \
 	"AAFRgA.BsnbQvtt2b0EIDz5I0r86sGMcTe4LmvfeeA0gdZ3CbI"
-#define VECTOR_NUMBER \
+#define VECTOR_NUMBER                                                          \
 	"SFMyNTY.g2gDYWNuBgB7aOXPiwFiAAFRgA.Ko_9bzOg2dNwy6CHIh9vrnVn3FR4WUPDJ" \
 	"P-i2fCeW-M"
-#define VECTOR_STRING \
+#define VECTOR_STRING                                                          \
 	"SFMyNTY.g2gDbQAAAARab8OrbgYAe2jlz4sBYgABUYA.HqXtq04hNGuJ8Qj7aRvo-6Yq" \
 	"Rq4hwP-oohLdSI3aLF4"
-#define VECTOR_OBJECT \
+#define VECTOR_OBJECT                                                          \
 	"SFMyNTY.g2gDdAAAAAVtAAAABWFkbWludwVmYWxzZW0AAAACYXRGP_gAAAAAAABtAAAA" \
 	"AmlkbggA0gof64ypVKttAAAABG5vbmV3A25pbG0AAAAEdGFnc2wAAAADbQAAAAFhYv__" \
 	"__lqam4GAHto5c-LAWIAAVGA.3SngGqxTTNuEuVzSFRJXLP9Mn1NRANkfKDA9IuBp1q8"
-#define VECTOR_FOREVER \
+#define VECTOR_FOREVER                                                         \
 	"SFMyNTY.g2gDYQFuBgB7aOXPiwF3CGluZmluaXR5.rvJBdW3ruxZbfb7a1r2WjBw9i6z" \
 	"q9cHWsfP_mNI7Joc"
-#define VECTOR_HALF \
+#define VECTOR_HALF                                                            \
 	"SFMyNTY.g2gDYQFuBgB7aOXPiwFGP-AAAAAAAAA.li2kUXTP4B6_2MR_RIfgoN0ETqTb" \
 	"52aPfmvy1AFRgJc"
-#define VECTOR_PAIR \
+#define VECTOR_PAIR                                                            \
 	"SFMyNTY.g2gCbQAAAAJ1MW4GAHto5c-LAQ.8gy-iE4OpIrWmM_SxECD-kn8AT72Rff0S" \
 	"H6t5bkXeKs"
-#define VECTOR_MAP \
+#define VECTOR_MAP                                                             \
 	"SFMyNTY.g3QAAAACZAAEZGF0YW0AAAACdTFkAAZzaWduZWRuBgB7aOXPiwE.kzEhRPmq" \
 	"TVDIXT0ZChBpVcsXJ7fMRltlp42V67FZWvw"
-#define VECTOR_MAP_TURNED \
+#define VECTOR_MAP_TURNED                                                      \
 	"SFMyNTY.g3QAAAACdwZzaWduZWRuBgB7aOXPiwF3BGRhdGFtAAAAAnUx.GxCzyfp2UkH" \
 	"v63wpJ-pxcjF5kD1rTLsAoLOIIf6QVz8"
-#define VECTOR_ERLANG \
+#define VECTOR_ERLANG                                                          \
 	"SFMyNTY.g2gDdAAAAANkAARyb2xlZAAFYWRtaW5kAARwYWlyaAJhAWQAA25pbGQABWJ5" \
 	"dGVzawADAQL_bgYAe2jlz4sBYgABUYA.xDtR1VSA6R8DgIqzdjd5fE_B1_JbUnVA-AAf" \
 	"3bfZUT8"
-#define VECTOR_PID \
+#define VECTOR_PID                                                             \
 	"SFMyNTY.g2gDWGQADW5vbm9kZUBub2hvc3QAAABxAAAAAAAAAABuBgB7aOXPiwFiAAFR" \
 	"gA.NJyHeOGuCWP72GjKuR0_uyWkh3W4dIi1t81yRsbYPoM"

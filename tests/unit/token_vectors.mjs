@@ -1,7 +1,7 @@
 // Where the tokens of test_token.c come from: the construction of Plug.Crypto,
 // written down a second time, on the primitives of node. Terms are put together
 // by hand, as Erlang's term_to_binary has them.
-//   node token_vectors.mjs >token_vectors.h
+//   node token_vectors.mjs >token_vectors.h; clang-format -i token_vectors.h
 import { createHmac, pbkdf2Sync } from "node:crypto";
 
 const secret = "0123456789abcdef".repeat(4);
