@@ -22,7 +22,7 @@
 
 /* What connect made of the client: for all its channels. */
 struct connected {
-	const char *transport; /* "websocket" */
+	const char *transport; /* "websocket" or "longpoll" */
 	struct text params;    /* JSON text: of the query */
 	struct text id;        /* data is NULL: none */
 	struct text assigns;   /* JSON text of an object */

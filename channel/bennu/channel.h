@@ -184,7 +184,7 @@ BENNU_API void bennu_uuid(char out[37]);
 
 /* What is known of the client since it connected (bennu/socket.h); JSON. */
 
-/* "websocket" */
+/* "websocket" or "longpoll" */
 BENNU_API const char *bennu_transport(const struct bennu_socket *);
 /* All parameters of the query: {"vsn":"2.0.0"}. */
 BENNU_API struct bennu_payload bennu_params(const struct bennu_socket *);
@@ -319,7 +319,8 @@ BENNU_API void bennu_unsubscribe(struct bennu_socket *, const char *topic);
  * What fails says so by errno. EINVAL: topic or key are not UTF-8, the meta is
  * JSON and no object. ENAMETOOLONG: topic or key have more than 16 KiB. EDQUOT:
  * this channel would track more than 1,000 keys, or more than 1 MiB of topics,
- * keys and metas. ESHUTDOWN: inside terminate, where only lists are served.
+ * keys and metas (100 bytes more for each; with a small journal_size: a 32nd of
+ * that). ESHUTDOWN: inside terminate, where only lists are served.
  */
 
 /*

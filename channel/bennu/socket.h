@@ -71,7 +71,7 @@ BENNU_API const cJSON *bennu_connect_json(struct bennu_connect *);
  * holds U+0000. */
 BENNU_API const char *bennu_connect_param(
     struct bennu_connect *, const char *name);
-/* "websocket" */
+/* "websocket" or "longpoll" */
 BENNU_API const char *bennu_connect_transport(const struct bennu_connect *);
 /* Where bennu.conf mounts the socket: "/socket". */
 BENNU_API const char *bennu_connect_mount(const struct bennu_connect *);
