@@ -734,7 +734,13 @@ may_ask(struct connection *connection)
 	if (connection->asked_second != second)
 		connection->asked = 0;
 	connection->asked_second = second;
-	return connection->asked++ < SESSIONS_RATE;
+	if (connection->asked++ < SESSIONS_RATE)
+		return true;
+	if (connection->asked == SESSIONS_RATE + 1)
+		log_warnx("%s: more than %d long-poll sessions in a second "
+			  "over one connection: refused",
+		    connection->peer, SESSIONS_RATE);
+	return false;
 }
 
 /*
