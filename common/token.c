@@ -175,6 +175,16 @@ token_sign(const struct token_key *key, const char *json, size_t size,
 
 /* ---- verify ---- */
 
+static int64_t
+to_ms(int64_t seconds)
+{
+	int64_t ms;
+
+	if (!__builtin_mul_overflow(seconds, 1000, &ms))
+		return ms;
+	return seconds < 0 ? INT64_MIN : INT64_MAX;
+}
+
 /* How many ms it is good for, at most INT64_MAX; that is for ever. */
 static bool
 read_age(struct term_reader *in, int64_t *age)
@@ -185,8 +195,7 @@ read_age(struct term_reader *in, int64_t *age)
 	if (term_read_atom(in, "infinity")) {
 		*age = INT64_MAX;
 	} else if (term_read_integer(in, &seconds)) {
-		if (__builtin_mul_overflow(seconds, 1000, age))
-			*age = seconds < 0 ? INT64_MIN : INT64_MAX;
+		*age = to_ms(seconds);
 	} else if (term_read_float(in, &fraction)) {
 		/* Beyond it is no int64_t. */
 		if (fraction * 1000 >= 9e18)
@@ -295,9 +304,8 @@ has_expired(const struct content *content, int64_t max_age, int64_t now_ms)
 
 	if (max_age == TOKEN_ANY_AGE)
 		age = INT64_MAX;
-	else if (max_age != TOKEN_OWN_AGE &&
-	    __builtin_mul_overflow(max_age, 1000, &age))
-		age = INT64_MAX;
+	else if (max_age != TOKEN_OWN_AGE)
+		age = to_ms(max_age);
 	if (age == INT64_MAX)
 		return false;
 	if (age <= 0)

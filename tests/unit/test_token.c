@@ -140,6 +140,9 @@ START_TEST(test_age)
 	assert_result(VECTOR_NUMBER, INT64_MAX / 1000, far, TOKEN_OK);
 	assert_result(VECTOR_NUMBER, 0, SIGNED_AT, TOKEN_EXPIRED);
 	assert_result(VECTOR_NUMBER, -3, SIGNED_AT, TOKEN_EXPIRED);
+	assert_result(VECTOR_NUMBER, INT64_MIN, SIGNED_AT, TOKEN_EXPIRED);
+	assert_result(
+	    VECTOR_NUMBER, INT64_MIN / 1000 - 1, SIGNED_AT, TOKEN_EXPIRED);
 	/* A clock that was ahead. */
 	assert_result(VECTOR_NUMBER, 1, SIGNED_AT - day, TOKEN_OK);
 }
