@@ -1,118 +1,88 @@
 /*
  * token_keys.c - see token_keys.h.
  */
-#include <sys/mman.h>
-
 #include <assert.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "common/log.h"
+#include "common/page.h"
 #include "common/token_keys.h"
+#include "common/xmalloc.h"
 
 struct entry {
-	_Atomic uint64_t hash; /* of its salt, for which it is taken; 0: free */
-	_Atomic bool ready;    /* what follows is written */
 	uint32_t size;
 	char salt[TOKEN_KEYS_SALT];
 	struct token_key key;
 };
 
-struct token_keys {
+struct table {
+	_Atomic uint32_t n; /* so many are written, and change no more */
 	struct entry entries[TOKEN_KEYS_MAX];
 };
 
-static_assert(sizeof(struct token_keys) <= 4096, "one page");
+static_assert(sizeof(struct table) <= 4096, "one page");
+
+struct token_keys {
+	struct page page; /* of struct table */
+};
 
 struct token_keys *
 token_keys_map(void)
 {
-	void *map = mmap(NULL, sizeof(struct token_keys),
-	    PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct token_keys *keys = xcalloc(1, sizeof *keys);
 
-	return map == MAP_FAILED ? NULL : map;
+	if (page_map(&keys->page, "token_keys", sizeof(struct table)))
+		return keys;
+	free(keys);
+	return NULL;
 }
 
 void
 token_keys_inherit(struct token_keys *keys, bool inherit)
 {
-	if (keys != NULL &&
-	    madvise(keys, sizeof *keys,
-		inherit ? MADV_DOFORK : MADV_DONTFORK) == -1)
-		fatal("the page of keys");
+	if (keys != NULL)
+		page_inherit(&keys->page, inherit);
 }
 
-/* FNV-1a, never 0. */
-static uint64_t
-hash(const char *salt, size_t size)
+const struct token_key *
+token_keys_find(const struct token_keys *keys, const char *salt, size_t size)
 {
-	uint64_t sum = UINT64_C(0xcbf29ce484222325);
+	const struct table *table = keys->page.read;
+	uint32_t n = atomic_load(&table->n);
 
-	for (size_t i = 0; i < size; i++)
-		sum = (sum ^ (unsigned char)salt[i]) * UINT64_C(0x100000001b3);
-	return sum | 1;
-}
+	for (uint32_t i = 0; i < n; i++) {
+		const struct entry *entry = &table->entries[i];
 
-static const struct token_key *
-find(struct token_keys *keys, uint64_t sum, const char *salt, size_t size)
-{
-	for (size_t i = 0; i < TOKEN_KEYS_MAX; i++) {
-		struct entry *entry = &keys->entries[i];
-		uint64_t taken = atomic_load(&entry->hash);
-
-		if (taken == 0)
-			break;
-		if (taken == sum && atomic_load(&entry->ready) &&
-		    entry->size == size && memcmp(entry->salt, salt, size) == 0)
+		if (entry->size == size && memcmp(entry->salt, salt, size) == 0)
 			return &entry->key;
 	}
 	return NULL;
 }
 
-/* The first free one, unless somebody has taken one for that salt. */
-static struct entry *
-take(struct token_keys *keys, uint64_t sum)
+bool
+token_keys_has_room(const struct token_keys *keys, size_t salt_size)
 {
-	for (size_t i = 0; i < TOKEN_KEYS_MAX; i++) {
-		struct entry *entry = &keys->entries[i];
-		uint64_t taken = 0;
+	const struct table *table = keys->page.read;
 
-		if (atomic_compare_exchange_strong(&entry->hash, &taken, sum))
-			return entry;
-		if (taken == sum)
-			break;
-	}
-	return NULL;
+	return salt_size <= TOKEN_KEYS_SALT &&
+	    atomic_load(&table->n) < TOKEN_KEYS_MAX;
 }
 
-static void
-keep(struct token_keys *keys, uint64_t sum, const char *salt, size_t size,
-    const struct token_key *key)
+void
+token_keys_add(struct token_keys *keys, const struct secrets *secrets,
+    const char *salt, size_t size)
 {
-	struct entry *entry = take(keys, sum);
+	struct table *table = keys->page.written;
+	struct entry *entry;
 
-	if (entry == NULL)
+	if (!token_keys_has_room(keys, size) ||
+	    token_keys_find(keys, salt, size) != NULL)
 		return;
+	entry = &table->entries[atomic_load(&table->n)];
 	memcpy(entry->salt, salt, size);
 	entry->size = (uint32_t)size;
-	entry->key = *key;
-	atomic_store(&entry->ready, true);
-}
-
-const struct token_key *
-token_keys_get(struct token_keys *keys, const struct secrets *secrets,
-    const char *salt, size_t size, struct token_key *own)
-{
-	bool fits = keys != NULL && size <= TOKEN_KEYS_SALT;
-	uint64_t sum = fits ? hash(salt, size) : 0;
-	const struct token_key *key;
-
-	key = fits ? find(keys, sum, salt, size) : NULL;
-	if (key != NULL)
-		return key;
-	token_key_derive(
-	    own, secrets->token_secret, secrets->token_secret_size, salt, size);
-	if (fits)
-		keep(keys, sum, salt, size, own);
-	return own;
+	token_key_derive(&entry->key, secrets->token_secret,
+	    secrets->token_secret_size, salt, size);
+	atomic_fetch_add(&table->n, 1);
 }

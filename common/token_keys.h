@@ -1,11 +1,11 @@
 /*
  * token_keys.h - keys that were made of the server's secret, so that each is
  * made once, not in each transport that needs it: a page that the supervisor
- * maps and all transports share. No process of an author has it, as with the
- * secret itself (secrets.h).
+ * writes and all transports read. None of them can spoil a key of the others.
+ * No process of an author has it, as with the secret itself (secrets.h).
  *
- * It is written without locks, and a writer may be killed at any point: what it
- * began is then never used, and its salt's key is made whenever it is needed.
+ * A transport that misses a key makes its own, and tells the supervisor of the
+ * salt.
  */
 #ifndef TOKEN_KEYS_H
 #define TOKEN_KEYS_H
@@ -26,11 +26,15 @@ struct token_keys *token_keys_map(void);
 /* Whether children that are forked from now on have it. NULL is fine. */
 void token_keys_inherit(struct token_keys *, bool);
 /*
- * The key of a salt, from the page; or it is *own, which the caller wipes when
- * it is done. The page may be NULL.
+ * In the process that mapped it: from now on there is the key of this salt,
+ * while there is room.
  */
-const struct token_key *token_keys_get(struct token_keys *,
-    const struct secrets *, const char *salt, size_t size,
-    struct token_key *own);
+void token_keys_add(
+    struct token_keys *, const struct secrets *, const char *salt, size_t size);
+/* NULL: it is not there. */
+const struct token_key *token_keys_find(
+    const struct token_keys *, const char *salt, size_t size);
+/* Would token_keys_add keep one? */
+bool token_keys_has_room(const struct token_keys *, size_t salt_size);
 
 #endif /* TOKEN_KEYS_H */

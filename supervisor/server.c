@@ -845,6 +845,15 @@ on_tree_request(struct server *server, struct transport_request *request)
 		    server->permanent, kill_worker, request);
 }
 
+/* Of no more salts than the page holds: that is a bounded cost. */
+static void
+add_token_key(struct server *server, const struct transport_request *request)
+{
+	if (request->salt_size <= sizeof request->salt)
+		token_keys_add(server->token_keys, server->secrets,
+		    request->salt, request->salt_size);
+}
+
 static void
 on_request(int fd, short what, void *arg)
 {
@@ -861,6 +870,8 @@ on_request(int fd, short what, void *arg)
 			continue;
 		if (received.request.kind == REQUEST_SESSION)
 			start_session(server, &received);
+		else if (received.request.kind == REQUEST_TOKEN_KEY)
+			add_token_key(server, &received.request);
 		else
 			on_tree_request(server, &received.request);
 		if (received.fd != -1)

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "common/token_keys.h"
+#include "transport/admin.h"
 #include "transport/token.h"
 #include "transport/transport.h"
 
@@ -54,6 +55,43 @@ error_of(enum token_result result)
 	}
 	return EBADMSG;
 }
+
+/* ---- the key ---- */
+
+/* The next one who needs it finds it. A session has no way to ask. */
+static void
+ask_for_key(const struct transport_start *start, const struct text *salt)
+{
+	struct transport_request request = { .kind = REQUEST_TOKEN_KEY };
+
+	if (start->token_keys == NULL || start->session_path != NULL ||
+	    !token_keys_has_room(start->token_keys, salt->size))
+		return;
+	memcpy(request.salt, salt->data, salt->size);
+	request.salt_size = (uint32_t)salt->size;
+	admin_send_request(&request);
+}
+
+/* From the page; or it is *own, which the caller wipes when it is done. */
+static const struct token_key *
+find_key(const struct transport_start *start, const struct text *salt,
+    struct token_key *own)
+{
+	const struct secrets *secrets = start->secrets;
+	const struct token_key *key = NULL;
+
+	if (start->token_keys != NULL)
+		key = token_keys_find(
+		    start->token_keys, salt->data, salt->size);
+	if (key != NULL)
+		return key;
+	token_key_derive(own, secrets->token_secret, secrets->token_secret_size,
+	    salt->data, salt->size);
+	ask_for_key(start, salt);
+	return own;
+}
+
+/* ---- the answer ---- */
 
 static void
 find_answer(const struct question *question, const struct token_key *key,
@@ -113,7 +151,6 @@ token_answer(const struct transport *t, struct mailbox *mailbox,
     struct envelope *envelope)
 {
 	const struct transport_start *start = t->start;
-	const struct token_key *key;
 	struct answer answer = { 0 };
 	struct question question;
 	struct token_key own;
@@ -126,10 +163,13 @@ token_answer(const struct transport *t, struct mailbox *mailbox,
 		mailbox_close_fd(fd);
 		return fine;
 	}
-	key = token_keys_get(start->token_keys, start->secrets,
-	    question.salt.data, question.salt.size, &own);
-	find_answer(&question, key, &answer);
-	explicit_bzero(&own, sizeof own);
+	if (is_reserved(&question.salt)) {
+		answer.error = EPERM;
+	} else {
+		find_answer(
+		    &question, find_key(start, &question.salt, &own), &answer);
+		explicit_bzero(&own, sizeof own);
+	}
 	send_answer(fd, &answer);
 	free(answer.text);
 	return true;

@@ -62,7 +62,7 @@ struct transport_start {
 	const char *connect_path;      /* NULL: no socket has a connect */
 	const char *presence_path;     /* of its socket; NULL: there is none */
 	struct secrets *secrets;       /* NULL: there is none */
-	struct token_keys *token_keys; /* shared with all transports; or NULL */
+	struct token_keys *token_keys; /* to read; or NULL */
 	struct stats *stats; /* shared with all transports; NULL: no tree */
 	struct ready *ready; /* to read; NULL: nobody may ask */
 	const char *run_directory;
@@ -77,6 +77,8 @@ struct transport_request {
 	uint32_t number;
 	uint64_t connection;
 	uint8_t nonce[SESSION_NONCE];
+	uint32_t salt_size;
+	char salt[TOKEN_KEYS_SALT];
 };
 enum request_kind {
 	REQUEST_KILL_CHANNEL = 1, /* number, of connection; 0: its endpoint */
@@ -88,6 +90,7 @@ enum request_kind {
 	REQUEST_KILL_SERVICE,     /* number: its place in bennu.conf, from 1 */
 	REQUEST_INSPECT, /* number: of a socket, passed on to connection */
 	REQUEST_SESSION, /* nonce; with the new session's end of a mailbox */
+	REQUEST_TOKEN_KEY, /* salt: of a key that is missed */
 };
 
 enum transport_mode {

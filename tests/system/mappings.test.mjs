@@ -238,8 +238,10 @@ test('shared memory: what pubsub workers share, lanes, the counters, readiness, 
       ['heroes.db-shm', 'endpoint 32768 rw-s'], // sqlite's
       [anonymous, 'endpoint 4096 rw-s', 'transport 4096 rw-s'], // transport/endpoint.c: has the handler begun?
       [anonymous, 'supervisor 73728 rw-s', ...Array(3).fill('transport 73728 rw-s')], // common/stats.c, with `tree`
-      [anonymous, 'supervisor 4096 rw-s', ...Array(3).fill('transport 4096 rw-s')], // common/token_keys.c
-      ['/memfd:ready (deleted)', 'supervisor 4096 r--s', 'supervisor 4096 rw-s', ...Array(3).fill('transport 4096 r--s')],
+      // common/page.h: readiness, and keys of tokens.
+      ...['ready', 'token_keys'].map((name) => [
+        `/memfd:${name} (deleted)`, 'supervisor 4096 r--s', 'supervisor 4096 rw-s', ...Array(3).fill('transport 4096 r--s'),
+      ]),
       // pubsub/shared.h; of a journal, its worker alone writes.
       ...[0, 1].map(() => [
         '/memfd:journal (deleted)',

@@ -141,29 +141,6 @@ signal_of_child(const void *page)
 	return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 }
 
-START_TEST(children)
-{
-	struct token_keys *keys = token_keys_map();
-
-	begin();
-	unlink(path);
-	ck_assert_int_eq(signal_of_child(secrets), 0);
-	ck_assert_int_eq(signal_of_child(keys), 0);
-	secrets_inherit(secrets, false);
-	token_keys_inherit(keys, false);
-	ck_assert_int_eq(signal_of_child(secrets), SIGSEGV);
-	ck_assert_int_eq(signal_of_child(keys), SIGSEGV);
-	secrets_inherit(secrets, true);
-	token_keys_inherit(keys, true);
-	ck_assert_int_eq(signal_of_child(secrets), 0);
-	ck_assert_int_eq(signal_of_child(keys), 0);
-	secrets_inherit(NULL, false);
-	token_keys_inherit(NULL, false);
-}
-END_TEST
-
-/* ---- keys ---- */
-
 static void
 assert_key(const struct token_key *key, const char *salt, size_t size)
 {
@@ -173,100 +150,136 @@ assert_key(const struct token_key *key, const char *salt, size_t size)
 	ck_assert_mem_eq(key, &good, sizeof good);
 }
 
-START_TEST(keys_are_kept)
+static struct token_keys *
+begin_keys(void)
 {
 	struct token_keys *keys = token_keys_map();
-	const struct token_key *one;
-	struct token_key own;
-	char salt[TOKEN_KEYS_SALT + 1];
 
 	begin();
 	assert_secret(SECRET, 64, NULL);
 	unlink(path);
-	one = token_keys_get(keys, secrets, "one", 3, &own);
-	ck_assert_ptr_eq(one, &own);
-	assert_key(one, "one", 3);
-	one = token_keys_get(keys, secrets, "one", 3, &own);
-	ck_assert_ptr_ne(one, &own);
-	assert_key(one, "one", 3);
-	ck_assert_ptr_eq(token_keys_get(keys, secrets, "on", 2, &own), &own);
-	assert_key(&own, "on", 2);
-	ck_assert_ptr_eq(token_keys_get(keys, secrets, "", 0, &own), &own);
-	ck_assert_ptr_ne(token_keys_get(keys, secrets, "", 0, &own), &own);
+	ck_assert_ptr_nonnull(keys);
+	return keys;
+}
+
+START_TEST(children)
+{
+	struct token_keys *keys = begin_keys();
+	const struct token_key *key;
+
+	token_keys_add(keys, secrets, "one", 3);
+	key = token_keys_find(keys, "one", 3);
+	ck_assert_int_eq(signal_of_child(secrets), 0);
+	ck_assert_int_eq(signal_of_child(key), 0);
+	secrets_inherit(secrets, false);
+	token_keys_inherit(keys, false);
+	ck_assert_int_eq(signal_of_child(secrets), SIGSEGV);
+	ck_assert_int_eq(signal_of_child(key), SIGSEGV);
+	secrets_inherit(secrets, true);
+	token_keys_inherit(keys, true);
+	ck_assert_int_eq(signal_of_child(secrets), 0);
+	ck_assert_int_eq(signal_of_child(key), 0);
+	secrets_inherit(NULL, false);
+	token_keys_inherit(NULL, false);
+}
+END_TEST
+
+/* ---- keys ---- */
+
+START_TEST(keys_are_kept)
+{
+	struct token_keys *keys = begin_keys();
+	char salt[TOKEN_KEYS_SALT + 1];
+
+	ck_assert_ptr_null(token_keys_find(keys, "one", 3));
+	token_keys_add(keys, secrets, "one", 3);
+	assert_key(token_keys_find(keys, "one", 3), "one", 3);
+	ck_assert_ptr_null(token_keys_find(keys, "on", 2));
+	ck_assert_ptr_null(token_keys_find(keys, "", 0));
+	token_keys_add(keys, secrets, "", 0);
+	assert_key(token_keys_find(keys, "", 0), "", 0);
 
 	memset(salt, 's', sizeof salt);
-	for (size_t i = 0; i < 2; i++)
-		ck_assert_ptr_eq(token_keys_get(keys, secrets, salt,
-				     TOKEN_KEYS_SALT + 1, &own),
-		    &own);
-	assert_key(&own, salt, TOKEN_KEYS_SALT + 1);
-	token_keys_get(keys, secrets, salt, TOKEN_KEYS_SALT, &own);
-	ck_assert_ptr_ne(
-	    token_keys_get(keys, secrets, salt, TOKEN_KEYS_SALT, &own), &own);
-	ck_assert_ptr_eq(token_keys_get(NULL, secrets, "one", 3, &own), &own);
-	assert_key(&own, "one", 3);
+	ck_assert(!token_keys_has_room(keys, sizeof salt));
+	token_keys_add(keys, secrets, salt, sizeof salt);
+	ck_assert_ptr_null(token_keys_find(keys, salt, sizeof salt));
+	ck_assert(token_keys_has_room(keys, TOKEN_KEYS_SALT));
+	token_keys_add(keys, secrets, salt, TOKEN_KEYS_SALT);
+	assert_key(token_keys_find(keys, salt, TOKEN_KEYS_SALT), salt,
+	    TOKEN_KEYS_SALT);
+	assert_key(token_keys_find(keys, "one", 3), "one", 3);
 }
 END_TEST
 
 START_TEST(too_many_keys)
 {
-	struct token_keys *keys = token_keys_map();
-	struct token_key own;
+	struct token_keys *keys = begin_keys();
 	unsigned kept = 0;
 	char salt[16];
 
-	begin();
-	assert_secret(SECRET, 64, NULL);
-	unlink(path);
-	for (int round = 0; round < 2; round++)
-		for (int i = 0; i < TOKEN_KEYS_MAX + 3; i++) {
-			const struct token_key *key;
+	for (int i = 0; i < TOKEN_KEYS_MAX + 3; i++) {
+		ck_assert_int_eq(
+		    token_keys_has_room(keys, 1), i < TOKEN_KEYS_MAX);
+		snprintf(salt, sizeof salt, "salt %d", i);
+		/* Of one that is there, there is no second. */
+		for (int again = 0; again < 2; again++)
+			token_keys_add(keys, secrets, salt, strlen(salt));
+	}
+	for (int i = 0; i < TOKEN_KEYS_MAX + 3; i++) {
+		const struct token_key *key;
 
-			snprintf(salt, sizeof salt, "salt %d", i);
-			key = token_keys_get(
-			    keys, secrets, salt, strlen(salt), &own);
-			kept += key != &own;
-			assert_key(key, salt, strlen(salt));
-		}
+		snprintf(salt, sizeof salt, "salt %d", i);
+		key = token_keys_find(keys, salt, strlen(salt));
+		if (key == NULL)
+			continue;
+		kept++;
+		assert_key(key, salt, strlen(salt));
+	}
 	ck_assert_uint_eq(kept, TOKEN_KEYS_MAX);
 }
 END_TEST
 
-/* Many write, and are killed at any point: what is read is always right. */
-START_TEST(writers_that_die)
+/* 0: it has the key, and cannot write where that lies. */
+static int
+try_to_spoil(const struct token_keys *keys)
 {
-	struct token_keys *keys = token_keys_map();
-	struct token_key own;
-	char salt[16];
+	const struct token_key *key = token_keys_find(keys, "one", 3);
+	uintptr_t at = (uintptr_t)key;
 
-	begin();
-	assert_secret(SECRET, 64, NULL);
-	unlink(path);
-	for (int i = 0; i < 100; i++) {
-		pid_t pid = fork();
+	if (key == NULL)
+		return 1;
+	at -= at % (uintptr_t)sysconf(_SC_PAGESIZE);
+	if (mprotect((void *)at, 1, PROT_READ | PROT_WRITE) != -1 ||
+	    errno != EACCES)
+		return 2;
+	signal(SIGSEGV, SIG_DFL);
+	*(volatile uint8_t *)(uintptr_t)key->bytes = 0;
+	return 3;
+}
 
-		ck_assert_int_ne(pid, -1);
-		if (pid == 0) {
-			signal(SIGTERM, SIG_DFL);
-			for (int k = 0; k < 30; k++) {
-				snprintf(salt, sizeof salt, "s%d", k);
-				token_keys_get(
-				    keys, secrets, salt, strlen(salt), &own);
-			}
-			_exit(0);
-		}
-		usleep((useconds_t)(i % 10) * 100);
-		kill(pid, SIGKILL);
-		ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
-	}
-	for (int k = 0; k < 30; k++) {
-		snprintf(salt, sizeof salt, "s%d", k);
-		assert_key(
-		    token_keys_get(keys, secrets, salt, strlen(salt), &own),
-		    salt, strlen(salt));
-	}
+/* Who was forked before sees it, too. */
+START_TEST(children_cannot_write_keys)
+{
+	struct token_keys *keys = begin_keys();
+	int go[2], status;
+	char byte = 0;
+	pid_t pid;
+
+	ck_assert_int_eq(pipe(go), 0);
+	pid = fork();
+	ck_assert_int_ne(pid, -1);
+	if (pid == 0)
+		_exit(read(go[0], &byte, 1) == 1 ? try_to_spoil(keys) : 4);
+	token_keys_add(keys, secrets, "one", 3);
+	ck_assert_int_eq(write(go[1], &byte, 1), 1);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFSIGNALED(status));
+	ck_assert_int_eq(WTERMSIG(status), SIGSEGV);
+	assert_key(token_keys_find(keys, "one", 3), "one", 3);
+	close(go[0]);
+	close(go[1]);
 }
 END_TEST
 
 UNIT_MAIN("secrets", files, random_secrets, children, keys_are_kept,
-    too_many_keys, writers_that_die)
+    too_many_keys, children_cannot_write_keys)
