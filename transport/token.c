@@ -58,6 +58,16 @@ error_of(enum token_result result)
 
 /* ---- the key ---- */
 
+/* Long poll's: who signs with it says which session is whose. */
+static bool
+is_reserved(const struct text *salt)
+{
+	static const char reserved[] = LONGPOLL_SALT;
+
+	return salt->size == sizeof reserved - 1 &&
+	    memcmp(salt->data, reserved, salt->size) == 0;
+}
+
 /* The next one who needs it finds it. A session has no way to ask. */
 static void
 ask_for_key(const struct transport_start *start, const struct text *salt)

@@ -88,8 +88,8 @@ enum request_kind {
 	REQUEST_KILL_PRESENCE,    /* number: 1 */
 	REQUEST_KILL_FETCH,       /* number: 1 */
 	REQUEST_KILL_SERVICE,     /* number: its place in bennu.conf, from 1 */
-	REQUEST_INSPECT, /* number: of a socket, passed on to connection */
-	REQUEST_SESSION, /* nonce; with the new session's end of a mailbox */
+	REQUEST_INSPECT,   /* number: of a socket, passed on to connection */
+	REQUEST_SESSION,   /* nonce; with the new session's end of a mailbox */
 	REQUEST_TOKEN_KEY, /* salt: of a key that is missed */
 };
 

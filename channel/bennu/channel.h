@@ -370,7 +370,8 @@ BENNU_API struct bennu_payload bennu_presence_get_by_key(
  * A token for data, which is JSON; lent until the callback returns. NULL with
  * errno: E2BIG (more than 32 KiB, or deeper than 100), ERANGE (of a number,
  * which has more than 1,233 digits or is no double), ENAMETOOLONG (a salt of
- * more than 1,000 bytes), EMFILE, EIO (the connection is gone).
+ * more than 1,000 bytes), EPERM (the salt "bennu longpoll", which is the
+ * server's own), EMFILE, EIO (the connection is gone).
  */
 BENNU_API const char *bennu_sign(
     struct bennu_socket *, const char *salt, struct bennu_payload data);

@@ -122,6 +122,11 @@ test('what cannot be signed', async (t) => {
   assert.equal(await why('['.repeat(101) + ']'.repeat(101)), 'E2BIG');
   assert.equal(await why('9'.repeat(1300)), 'ERANGE');
   assert.equal(await why('1', 's'.repeat(1001)), 'ENAMETOOLONG');
+  // Else it would be a session of long poll.
+  assert.equal(await why('"session 0"', 'bennu longpoll'), 'EPERM');
+  assert.match((await post('sign', 'bennu longpoll', '1')).body, /EPERM/);
+  const session = sign(SECRET, 'bennu longpoll', 'session 0');
+  assert.equal((await channel.call('verify', { salt: 'bennu longpoll', token: session })).response.why, 'EPERM');
   const { token } = await channel.ok('sign', { salt: 's'.repeat(1000), data: `"${'x'.repeat(32_000)}"` });
   assert.equal((await post('verify', 's'.repeat(1000), token)).body.length, 32_002);
 });
