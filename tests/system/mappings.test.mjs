@@ -249,7 +249,7 @@ test('shared memory: what pubsub workers share, lanes, the counters, readiness, 
         ...['supervisor 67108864 rw-s', 'supervisor 75501568 rw-s'], // twice, end to end
       ]),
       [anonymous, 'presence 454656 r--s', ...workers(454_656)] /* slots.h */,
-      [anonymous, ...workers(40_960)] /* progress, interest */,
+      [anonymous, ...workers(532_480)] /* progress, interest */,
       [anonymous, ...workers(slots * 4096), ...Array(3).fill('transport 4096 rw-s')],
     ].map((object) => object.join(' ')).sort(),
   );
