@@ -17,6 +17,11 @@
 #include "common/tree.h"
 #include "common/xmalloc.h"
 
+#define OVERHEAD 100 /* bytes that one takes in a diff, beside its texts */
+/* All of a channel go in one diff, which must fit a journal (a quarter of it at
+ * most); a key may grow as it is escaped, and an update names two metas. */
+#define JOURNAL_PART 32
+
 static int
 tracked_compare(const struct tracked *a, const struct tracked *b)
 {
@@ -111,13 +116,17 @@ make_meta(struct bennu_socket *socket, struct bennu_payload meta,
 
 /* False: it would be more than one channel may track. */
 static bool
-fits(const struct tracking *tracking, const struct tracked *old, size_t bytes)
+fits(const struct bennu_socket *socket, const struct tracked *old, size_t bytes)
 {
+	const struct tracking *tracking = &socket->tracking;
+	size_t max = socket->start->server->journal_size / JOURNAL_PART;
 	unsigned n = tracking->n + (old == NULL);
 	size_t all = tracking->bytes + bytes - (old == NULL ? 0 : old->bytes);
 
 	errno = EDQUOT;
-	return n <= PRESENCES_MAX && all <= PRESENCES_BYTES_MAX;
+	if (max > PRESENCES_BYTES_MAX)
+		max = PRESENCES_BYTES_MAX;
+	return n <= PRESENCES_MAX && all <= max;
 }
 
 static void
@@ -146,8 +155,8 @@ set(struct bennu_socket *socket, const struct presence_question *what,
 
 	if (!make_meta(socket, payload, &meta))
 		return NULL;
-	bytes = what->topic.size + what->key.size + meta.size;
-	if (!fits(tracking, tracked, bytes)) {
+	bytes = what->topic.size + what->key.size + meta.size + OVERHEAD;
+	if (!fits(socket, tracked, bytes)) {
 		json_buffer_free(&meta);
 		return NULL;
 	}

@@ -30,6 +30,7 @@ struct question {
 struct fetch {
 	struct event_base *base;
 	const char *path;
+	size_t answer_max;
 	fetch_cb callback;
 	void *arg;
 	struct mailbox *mailbox; /* NULL: not connected */
@@ -105,6 +106,7 @@ take_answer(struct fetch *fetch, struct envelope *envelope)
 
 	if (envelope->type != ENVELOPE_FETCHED || !envelope_end(envelope) ||
 	    question == NULL || question->number != number ||
+	    joins.size + leaves.size > fetch->answer_max ||
 	    json_scan_text(joins.data, joins.size).kind != JSON_OBJECT ||
 	    json_scan_text(leaves.data, leaves.size).kind != JSON_OBJECT)
 		return false;
@@ -183,13 +185,14 @@ on_timer(int fd, short what, void *arg)
 }
 
 struct fetch *
-fetch_new(
-    struct event_base *base, const char *path, fetch_cb callback, void *arg)
+fetch_new(struct event_base *base, const char *path, size_t answer_max,
+    fetch_cb callback, void *arg)
 {
 	struct fetch *fetch = xcalloc(1, sizeof *fetch);
 
 	fetch->base = base;
 	fetch->path = path;
+	fetch->answer_max = answer_max;
 	fetch->callback = callback;
 	fetch->arg = arg;
 	STAILQ_INIT(&fetch->questions);

@@ -18,9 +18,9 @@ struct fetch;
 typedef void (*fetch_cb)(uint64_t number, const struct text *topic,
     const struct text *joins, const struct text *leaves, void *arg);
 
-/* path: of its socket, lent. */
-struct fetch *fetch_new(
-    struct event_base *, const char *path, fetch_cb, void *arg);
+/* path: of its socket, lent. answer_max: bytes; more is nonsense. */
+struct fetch *fetch_new(struct event_base *, const char *path,
+    size_t answer_max, fetch_cb, void *arg);
 /* Copies. Never answers from inside. */
 void fetch_ask(struct fetch *, uint64_t number, const struct text *topic,
     const struct text *joins, const struct text *leaves);

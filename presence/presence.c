@@ -28,6 +28,8 @@
 #define LOOK_UNSEEN 300 /* ms that all have to come again */
 /* Bytes of diffs that may wait for pubsub until nobody is read any more. */
 #define UNACCEPTED_MAX (32UL << 20)
+/* A diff with what fetch added must fit a journal: a quarter of it at most. */
+#define ANSWER_PART 5
 
 /* What a transport has told since its HELLO, by refs. */
 struct told {
@@ -637,8 +639,9 @@ presence_run(void *arg)
 	role.leaf.arg = &role;
 	open_pubsub(&role);
 	if (role.start->fetch_path != NULL)
-		role.fetch = fetch_new(
-		    role.leaf.base, role.start->fetch_path, on_fetched, &role);
+		role.fetch = fetch_new(role.leaf.base, role.start->fetch_path,
+		    role.start->config->journal_size / ANSWER_PART, on_fetched,
+		    &role);
 	open_state(&role);
 	role.look = event_new(role.leaf.base, -1, 0, on_look, &role);
 	event_add(role.look, &soon);

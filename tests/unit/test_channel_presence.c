@@ -389,7 +389,11 @@ static struct config_channel elsewhere = {
 	.callbacks = &fetching,
 };
 static struct config_socket mount = { .channels = &elsewhere, .nchannels = 1 };
-static struct config server = { .sockets = &mount, .nsockets = 1 };
+static struct config server = {
+	.sockets = &mount,
+	.nsockets = 1,
+	.journal_size = 64 << 20,
+};
 static char topic_data[] = "room:1\0x";
 static const struct text topics[] = { { topic_data, 6 }, { topic_data, 8 } };
 static const struct text *topic = &topics[0];
