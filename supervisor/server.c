@@ -1278,16 +1278,19 @@ make_token_secret(struct server *server)
 static void
 make_secrets(struct server *server)
 {
-	const struct config *config = server->config;
-
 	server->secrets = secrets_map();
 	server->token_keys = token_keys_map();
 	if (server->secrets == NULL || server->token_keys == NULL)
 		fatal("memory of secrets");
 	make_token_secret(server);
-	if (config->broadcast_token_file != NULL)
+	if (server->config->broadcast_token_file != NULL)
 		read_broadcast_token(server);
-	if (!config->tree)
+}
+
+static void
+open_tree(struct server *server)
+{
+	if (!server->config->tree)
 		return;
 	make_kill_token(server);
 	/* Both are for bennu(1). */
@@ -1323,6 +1326,7 @@ open_all(struct server *server)
 	find_user(server);
 	open_listeners(server);
 	open_static(server);
+	make_secrets(server);
 	server->run_directory = rundir_make(server->config->run_directory,
 	    server_name(server), server->uid, server->gid,
 	    &server->made_directory, &error);
@@ -1331,7 +1335,7 @@ open_all(struct server *server)
 		_exit(EXIT_START);
 	}
 	rundir_clean(server->run_directory, SESSION_PREFIX);
-	make_secrets(server);
+	open_tree(server);
 	if (server->config->ready) {
 		server->ready = ready_map();
 		if (server->ready == NULL)
@@ -1378,11 +1382,26 @@ raise_descriptor_limit(void)
 		log_warn("RLIMIT_NOFILE");
 }
 
+static const int stop_signals[] = { SIGTERM, SIGINT, SIGHUP, 0 };
+
+/* Who stops us while we start is heard behind that: what was made goes again.
+ */
+static void
+hold_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (const int *signal = stop_signals; *signal != 0; signal++)
+		sigaddset(&set, *signal);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) == -1)
+		fatal("sigprocmask");
+}
+
 /* What may be needed by any worker is there before the first fork. */
 static void
 prepare(struct server *server)
 {
-	static const int signals[] = { SIGTERM, SIGINT, SIGHUP, 0 };
 	static const struct reaper_callbacks callbacks = {
 		.died = on_died,
 		.signalled = on_signal,
@@ -1400,7 +1419,8 @@ prepare(struct server *server)
 	server->base = event_base_new();
 	if (server->base == NULL)
 		fatalx("event_base_new");
-	server->reaper = reaper_new(server->base, signals, &callbacks, server);
+	server->reaper = reaper_new(
+	    server->base, stop_signals, &callbacks, server);
 	if (server->reaper == NULL)
 		fatal("signals");
 	server->limits = limits_new(server->config);
@@ -1444,6 +1464,7 @@ server_run(const struct config *config)
 	struct server server = { .config = config };
 
 	log_init("bennu");
+	hold_signals();
 	open_all(&server);
 	process_title("supervisor %s", listeners_address(server.listeners, 0));
 	prepare(&server);

@@ -260,6 +260,19 @@ test('a stop while the first workers are being started', async () => {
   await server.ends(0);
 });
 
+test('a stop before there is a worker: the run directory goes, too', async () => {
+  for (let i = 0; i < 5; i++) {
+    const server = new Server({ endpoint: { tree: 'true' } });
+    const deadline = performance.now() + 10_000;
+    // No event of ours would be early enough.
+    while (!fs.existsSync(path.join(server.run, 'lock'))) assert.ok(performance.now() < deadline);
+    stop(server);
+    assert.deepEqual(await server.exited, { code: 0, signal: null });
+    assert.ok(!fs.existsSync(server.run));
+    await server.ends(0);
+  }
+});
+
 // ---- one connection ----
 
 // The transport that serves a connection to the server.

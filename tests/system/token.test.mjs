@@ -235,6 +235,8 @@ for (const [what, text, why] of [
 
 test('a secret that is not there is refused at the start', async () => {
   const bad = new Server({ endpoint: { secret_file: 'nowhere' } });
+  await bad.exited;
+  assert.ok(!fs.existsSync(bad.run));
   await bad.ends(11);
   assert.match(bad.logText, /nowhere: No such file or directory/);
 });
