@@ -27,7 +27,8 @@
 struct answer {
 	long long until; /* monotonic ms; 0: nobody has it who could answer */
 	char *text;      /* NULL: none yet */
-	bool over;       /* nor will there be one */
+	bool too_long;   /* it cannot be told */
+	bool over;       /* nothing more will come */
 };
 
 /* ---- the question ---- */
@@ -143,7 +144,10 @@ on_envelope(struct mailbox *mailbox, struct envelope *envelope, void *arg)
 	    answer->text != NULL)
 		return;
 	text = envelope_get_data(envelope, &size);
-	if (envelope_end(envelope))
+	if (!envelope_end(envelope))
+		return;
+	answer->too_long = size == 0;
+	if (size > 0)
 		answer->text = xmemdup(text, size);
 }
 
@@ -227,6 +231,10 @@ presence_list_ask(
 			return NULL;
 		if (answer.text != NULL)
 			return answer.text;
+		if (answer.too_long) {
+			errno = EMSGSIZE;
+			return NULL;
+		}
 		if (is_late(&answer)) {
 			errno = ETIMEDOUT;
 			return NULL;

@@ -36,7 +36,7 @@ bool presence_question_make(
 
 /*
  * The answer: JSON, malloc'd. NULL, errno: ETIMEDOUT: presence did not answer
- * in PRESENCE_WAIT, from when it could have; EMFILE.
+ * in PRESENCE_WAIT, from when it could have; EMFILE; EMSGSIZE: it is too long.
  */
 char *presence_list_ask(
     const struct presence_way *, const struct presence_question *);

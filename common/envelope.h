@@ -148,7 +148,7 @@ enum envelope_type {
 				    for the answer */
 
 	/* presence -> transport, tool, whoever has the other end of a socket */
-	ENVELOPE_PR_LISTED, /* JSON */
+	ENVELOPE_PR_LISTED, /* JSON; nothing: it is larger than an envelope */
 
 	/* presence -> fetch, and back */
 	ENVELOPE_FETCH,   /* u64 number, topic, joins, leaves */

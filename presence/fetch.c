@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -15,29 +16,31 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "common/mailbox.h"
+#include "common/process.h"
 #include "common/xmalloc.h"
 #include "presence/fetch.h"
 
-#define LIMIT 5  /* s until a question is given up */
-#define AGAIN 20 /* ms until the process is connected to again */
+#define LIMIT 5000 /* ms until a question is given up */
+#define AGAIN 20   /* ms until the process is connected to again */
 
 struct question {
 	uint64_t number;
 	struct text topic, joins, leaves;
+	long long until; /* when it is given up; monotonic ms */
 	STAILQ_ENTRY(question) entry;
 };
 
 struct fetch {
 	struct event_base *base;
 	const char *path;
-	size_t answer_max;
+	size_t max;
 	fetch_cb callback;
 	void *arg;
 	struct mailbox *mailbox; /* NULL: not connected */
-	struct event timer;      /* LIMIT of the question that was sent, or
-				    AGAIN */
-	/* The first one has been sent, while we are connected. */
+	struct event timer;      /* the end of the question that was sent,
+				    or AGAIN */
 	STAILQ_HEAD(, question) questions;
+	bool asked; /* the first one has been sent */
 	size_t pending;
 };
 
@@ -61,6 +64,7 @@ finish(struct fetch *fetch, const struct text *joins, const struct text *leaves)
 
 	STAILQ_REMOVE_HEAD(&fetch->questions, entry);
 	fetch->pending--;
+	fetch->asked = false;
 	event_del(&fetch->timer);
 	fetch->callback(question->number, &question->topic,
 	    joins == NULL ? &question->joins : joins,
@@ -72,9 +76,12 @@ finish(struct fetch *fetch, const struct text *joins, const struct text *leaves)
 }
 
 static void
-wait_for(struct fetch *fetch, int seconds, int ms)
+wait_for(struct fetch *fetch, long long ms)
 {
-	struct timeval tv = { .tv_sec = seconds, .tv_usec = ms * 1000 };
+	struct timeval tv = {
+		.tv_sec = ms / 1000,
+		.tv_usec = ms % 1000 * 1000,
+	};
 
 	event_add(&fetch->timer, &tv);
 }
@@ -87,13 +94,13 @@ give_up(struct fetch *fetch, const char *why)
 
 	mailbox_free(fetch->mailbox);
 	fetch->mailbox = NULL;
-	if (question == NULL)
+	if (!fetch->asked)
 		return;
 	log_warnx("fetch for a diff of %s: %s; it goes without additions",
 	    question->topic.data, why);
 	finish(fetch, NULL, NULL);
 	if (fetch->pending > 0)
-		wait_for(fetch, 0, AGAIN);
+		wait_for(fetch, AGAIN);
 }
 
 static bool
@@ -105,12 +112,18 @@ take_answer(struct fetch *fetch, struct envelope *envelope)
 	struct text leaves = envelope_get_text(envelope);
 
 	if (envelope->type != ENVELOPE_FETCHED || !envelope_end(envelope) ||
-	    question == NULL || question->number != number ||
-	    joins.size + leaves.size > fetch->answer_max ||
+	    !fetch->asked || question->number != number ||
 	    json_scan_text(joins.data, joins.size).kind != JSON_OBJECT ||
 	    json_scan_text(leaves.data, leaves.size).kind != JSON_OBJECT)
 		return false;
-	finish(fetch, &joins, &leaves);
+	if (question->topic.size + joins.size + leaves.size <= fetch->max) {
+		finish(fetch, &joins, &leaves);
+		return true;
+	}
+	log_warnx("fetch for a diff of %s: it makes that larger than can be "
+		  "published; it goes without additions",
+	    question->topic.data);
+	finish(fetch, NULL, NULL);
 	return true;
 }
 
@@ -148,18 +161,37 @@ fetch_connect(struct fetch *fetch)
 	mailbox_attach(fetch->mailbox, fetch->base);
 }
 
+/* Those whose time was over while others were being answered. */
+static void
+give_up_late(struct fetch *fetch)
+{
+	struct question *question;
+	long long now = monotonic_ms();
+	size_t n = 0;
+
+	while ((question = STAILQ_FIRST(&fetch->questions)) != NULL &&
+	    question->until <= now) {
+		finish(fetch, NULL, NULL);
+		n++;
+	}
+	if (n > 0)
+		log_warnx("fetch is slow: %zu diffs go without additions", n);
+}
+
 static void
 ask_first(struct fetch *fetch)
 {
-	struct question *question = STAILQ_FIRST(&fetch->questions);
+	struct question *question;
 	struct envelope_writer writer = { 0 };
 
+	give_up_late(fetch);
+	question = STAILQ_FIRST(&fetch->questions);
 	if (question == NULL)
 		return;
 	if (fetch->mailbox == NULL)
 		fetch_connect(fetch);
 	if (fetch->mailbox == NULL) {
-		wait_for(fetch, 0, AGAIN);
+		wait_for(fetch, AGAIN);
 		return;
 	}
 	envelope_put_u64(&writer, question->number);
@@ -168,7 +200,8 @@ ask_first(struct fetch *fetch)
 	envelope_put_data(
 	    &writer, question->leaves.data, question->leaves.size);
 	mailbox_send(fetch->mailbox, ENVELOPE_FETCH, &writer);
-	wait_for(fetch, LIMIT, 0);
+	fetch->asked = true;
+	wait_for(fetch, question->until - monotonic_ms());
 }
 
 static void
@@ -178,21 +211,21 @@ on_timer(int fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (fetch->mailbox != NULL)
+	if (fetch->asked)
 		give_up(fetch, "no answer in 5 s");
 	else
 		ask_first(fetch);
 }
 
 struct fetch *
-fetch_new(struct event_base *base, const char *path, size_t answer_max,
+fetch_new(struct event_base *base, const char *path, size_t max,
     fetch_cb callback, void *arg)
 {
 	struct fetch *fetch = xcalloc(1, sizeof *fetch);
 
 	fetch->base = base;
 	fetch->path = path;
-	fetch->answer_max = answer_max;
+	fetch->max = max;
 	fetch->callback = callback;
 	fetch->arg = arg;
 	STAILQ_INIT(&fetch->questions);
@@ -210,9 +243,10 @@ fetch_ask(struct fetch *fetch, uint64_t number, const struct text *topic,
 	question->topic = copy(topic);
 	question->joins = copy(joins);
 	question->leaves = copy(leaves);
+	question->until = monotonic_ms() + LIMIT;
 	STAILQ_INSERT_TAIL(&fetch->questions, question, entry);
 	if (fetch->pending++ == 0)
-		wait_for(fetch, 0, 0); /* never answers from inside */
+		wait_for(fetch, 0); /* never answers from inside */
 }
 
 size_t

@@ -14,13 +14,15 @@ struct event_base;
 struct fetch;
 
 /* joins and leaves as they came back, or as they were when the process crashed
- * or took too long. Lent. In the order of the questions. */
+ * or did not answer in 5 s after fetch_ask. Lent. In the order of the
+ * questions. */
 typedef void (*fetch_cb)(uint64_t number, const struct text *topic,
     const struct text *joins, const struct text *leaves, void *arg);
 
-/* path: of its socket, lent. answer_max: bytes; more is nonsense. */
-struct fetch *fetch_new(struct event_base *, const char *path,
-    size_t answer_max, fetch_cb, void *arg);
+/* path: of its socket, lent. max: bytes of topic, joins and leaves; what is
+ * larger goes without additions. */
+struct fetch *fetch_new(
+    struct event_base *, const char *path, size_t max, fetch_cb, void *arg);
 /* Copies. Never answers from inside. */
 void fetch_ask(struct fetch *, uint64_t number, const struct text *topic,
     const struct text *joins, const struct text *leaves);

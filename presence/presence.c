@@ -28,8 +28,7 @@
 #define LOOK_UNSEEN 300 /* ms that all have to come again */
 /* Bytes of diffs that may wait for pubsub until nobody is read any more. */
 #define UNACCEPTED_MAX (32UL << 20)
-/* A diff with what fetch added must fit a journal: a quarter of it at most. */
-#define ANSWER_PART 5
+#define DIFF_HEADS     64 /* bytes of a diff beside topic, joins and leaves */
 
 /* What a transport has told since its HELLO, by refs. */
 struct told {
@@ -224,6 +223,17 @@ slot_of(const struct role *role, uint32_t number)
 	return &role->start->shared->slots[number];
 }
 
+static bool
+has_slot(const struct role *role, uint64_t connection)
+{
+	const struct shared *shared = role->start->shared;
+
+	for (size_t i = 0; i < shared->nslots; i++)
+		if (atomic_load(&shared->slots[i].connection) == connection)
+			return true;
+	return false;
+}
+
 /* Is it the process that the supervisor forked for this connection? A transport
  * for which there was no slot is believed. */
 static bool
@@ -236,7 +246,7 @@ is_genuine(
 	pid_t pid;
 
 	if (number == SLOT_NONE)
-		return true;
+		return !has_slot(role, connection);
 	if (slot == NULL || atomic_load(&slot->connection) != connection ||
 	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == -1)
 		return false;
@@ -427,8 +437,10 @@ on_list(struct peer *peer, struct envelope *envelope)
 	key = text_lent(data, size);
 	if (!envelope_end(envelope))
 		return false;
-	state_list(
-	    peer->role->state, &topic, data == NULL ? NULL : &key, &list);
+	/* Nothing is the answer when it is more than can be sent. */
+	if (!state_list(
+		peer->role->state, &topic, data == NULL ? NULL : &key, &list))
+		list.size = 0;
 	envelope_put_data(&answer, list.data, list.size);
 	json_buffer_free(&list);
 	fd = mailbox_take_fd(peer->mailbox);
@@ -495,17 +507,6 @@ on_peer(int fd, void *arg)
 	mailbox_attach(peer->mailbox, role->leaf.base);
 	if (role->paused)
 		mailbox_pause(peer->mailbox);
-}
-
-static bool
-has_slot(const struct role *role, uint64_t connection)
-{
-	const struct shared *shared = role->start->shared;
-
-	for (size_t i = 0; i < shared->nslots; i++)
-		if (atomic_load(&shared->slots[i].connection) == connection)
-			return true;
-	return false;
 }
 
 /*
@@ -608,10 +609,17 @@ last_accepted(const struct role *role)
 	return pubsub_last(role->pubsub);
 }
 
+/* What pubsub does not take would come to it again and again. */
+static size_t
+diff_max(const struct role *role)
+{
+	return broadcast_max(role->start->config->journal_size) - DIFF_HEADS;
+}
+
 static void
 open_state(struct role *role)
 {
-	static const struct state_callbacks callbacks = {
+	static struct state_callbacks callbacks = {
 		.fetches = on_fetches,
 		.fetch = on_fetch,
 		.publish = on_publish,
@@ -620,6 +628,7 @@ open_state(struct role *role)
 	char name[256];
 	struct text node = node_name(name, sizeof name);
 
+	callbacks.diff_max = diff_max(role);
 	for (int i = 0; i < PRESENCE_LOG_FILES; i++)
 		files[i] = PRESENCE_FD_LOG + i;
 	role->state = state_open(
@@ -640,8 +649,7 @@ presence_run(void *arg)
 	open_pubsub(&role);
 	if (role.start->fetch_path != NULL)
 		role.fetch = fetch_new(role.leaf.base, role.start->fetch_path,
-		    role.start->config->journal_size / ANSWER_PART, on_fetched,
-		    &role);
+		    diff_max(&role), on_fetched, &role);
 	open_state(&role);
 	role.look = event_new(role.leaf.base, -1, 0, on_look, &role);
 	event_add(role.look, &soon);

@@ -18,6 +18,8 @@
 #define LOG_LONG     (4UL << 20)
 #define LOG_TOO_LONG (64UL << 20)
 
+#define LIST_MAX (ENVELOPE_MAX - 64)
+
 /* One that fetch is asked about. */
 struct diff {
 	uint64_t number; /* of all diffs since the snapshot */
@@ -122,36 +124,42 @@ list_topic(const struct state *state, const struct text *topic,
 	const struct text *before = NULL;
 
 	json_append(buffer, "{", 1);
-	for (; entry != NULL; entry = crdt_topic_next(entry)) {
+	for (; entry != NULL && buffer->size <= LIST_MAX;
+	     entry = crdt_topic_next(entry)) {
 		append_entry(buffer, before, entry);
 		before = &entry->key;
 	}
 	json_append(buffer, "}", 1);
 }
 
-void
-state_list(const struct state *state, const struct text *topic,
-    const struct text *key, struct json_buffer *buffer)
+static void
+list_key(const struct crdt_entry *entry, struct json_buffer *buffer)
 {
-	const struct crdt_entry *entry;
 	const char *comma = "";
 
-	if (key == NULL) {
-		list_topic(state, topic, buffer);
-		return;
-	}
-	entry = crdt_key_first(state->set, topic, key);
 	if (entry == NULL) {
 		json_append_text(buffer, "[]");
 		return;
 	}
 	json_append_text(buffer, "{\"metas\":[");
-	for (; entry != NULL; entry = crdt_key_next(entry)) {
+	for (; entry != NULL && buffer->size <= LIST_MAX;
+	     entry = crdt_key_next(entry)) {
 		json_append_text(buffer, comma);
 		json_append(buffer, entry->meta.data, entry->meta.size);
 		comma = ",";
 	}
 	json_append_text(buffer, "]}");
+}
+
+bool
+state_list(const struct state *state, const struct text *topic,
+    const struct text *key, struct json_buffer *buffer)
+{
+	if (key == NULL)
+		list_topic(state, topic, buffer);
+	else
+		list_key(crdt_key_first(state->set, topic, key), buffer);
+	return buffer->size <= LIST_MAX;
 }
 
 /* ---- diffs ---- */
@@ -275,6 +283,23 @@ apply_untrack(
 	diff_leaves(state, diff, number);
 }
 
+/* Is it of that diff's topic, and has it room there? One always has. */
+static bool
+belongs(const struct state *state, const struct diff *diff,
+    const struct crdt_entry *entry)
+{
+	struct json_buffer member = { 0 };
+	size_t size;
+
+	if (!text_equal(&entry->topic, &diff->topic))
+		return false;
+	append_entry(&member, NULL, entry);
+	size = diff->topic.size + diff->leaves.size + member.size;
+	json_buffer_free(&member);
+	return diff->leaves.size == 1 ||
+	    size + sizeof ",}{}" <= state->callbacks->diff_max;
+}
+
 /* Of that topic, from its first entry on. A channel has a key there once. */
 static void
 apply_drop(struct state *state, uint64_t number, const struct crdt_entry *entry)
@@ -282,8 +307,7 @@ apply_drop(struct state *state, uint64_t number, const struct crdt_entry *entry)
 	struct diff *diff = diff_new(&entry->topic);
 	const struct crdt_entry *next;
 
-	for (; entry != NULL && text_equal(&entry->topic, &diff->topic);
-	     entry = next) {
+	for (; entry != NULL && belongs(state, diff, entry); entry = next) {
 		next = crdt_channel_next(entry);
 		if (diff->leaves.size > 1)
 			json_append(&diff->leaves, ",", 1);

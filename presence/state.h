@@ -17,6 +17,8 @@
 struct state;
 
 struct state_callbacks {
+	/* Bytes of a topic, and of joins and leaves in a diff. */
+	size_t diff_max;
 	/* Is fetch to be asked about this topic's diffs? */
 	bool (*fetches)(const struct text *topic, void *arg);
 	/* Then it is, and state_fetched is due for each, in order. joins and
@@ -43,7 +45,7 @@ void state_free(struct state *);
 bool state_track(struct state *, uint64_t owner, const struct presence *);
 void state_untrack(struct state *, uint64_t owner, uint64_t channel,
     const struct text *topic, const struct text *key);
-/* All of a channel: a diff for each topic. */
+/* All of a channel: a diff for each topic; more when they are too large. */
 void state_drop(struct state *, uint64_t owner, uint64_t channel);
 void state_drop_owner(struct state *, uint64_t owner);
 const struct crdt *state_set(const struct state *);
@@ -59,8 +61,8 @@ bool state_is_too_long(const struct state *);
 void state_compact(struct state *);
 
 /* The list of a topic, appended; or what a key of it has: {"metas":[...]}, [].
- */
-void state_list(const struct state *, const struct text *topic,
+ * False: it is larger than an envelope, and not whole. */
+bool state_list(const struct state *, const struct text *topic,
     const struct text *key, struct json_buffer *);
 
 #endif /* PRESENCE_STATE_H */

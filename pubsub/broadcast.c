@@ -3,6 +3,18 @@
  */
 #include "pubsub/broadcast.h"
 
+#define HEADS 1024 /* bytes of an entry or an envelope beside the texts */
+
+size_t
+broadcast_max(size_t journal_size)
+{
+	size_t max = journal_size / BROADCAST_SHARE;
+
+	if (max > ENVELOPE_MAX)
+		max = ENVELOPE_MAX;
+	return max - HEADS;
+}
+
 bool
 broadcast_get(struct envelope *envelope, struct broadcast *broadcast)
 {

@@ -5,6 +5,7 @@
 #define BROADCAST_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "common/envelope.h"
@@ -17,6 +18,13 @@ struct broadcast {
 	uint32_t kind; /* enum bennu_kind */
 	struct text payload;
 };
+
+/* A broadcast must not take more than that part of a journal. */
+#define BROADCAST_SHARE 4
+
+/* Bytes of topic, event and payload that every journal can hold, and the
+ * envelopes on their way. */
+size_t broadcast_max(size_t journal_size);
 
 /* The fields of an envelope: topic, event, u32 kind, payload. get: the rest of
  * the envelope; false: bad. */

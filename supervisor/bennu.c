@@ -437,6 +437,12 @@ print_listed(struct command *command, struct envelope *envelope)
 
 	if (!envelope_end(envelope))
 		return; /* cut off: it will be asked again */
+	if (list.size == 0) {
+		command->listed = true;
+		warnx("the list is too long to be told");
+		finish(command, STATUS_FAILED);
+		return;
+	}
 	command->listed = true;
 	print_line(command, &list);
 	if (command->diffs.size > 0 &&

@@ -11,10 +11,14 @@
 #include "common/log.h"
 #include "common/xmalloc.h"
 #include "presence/client.h"
+#include "pubsub/broadcast.h"
 #include "transport/presence.h"
 #include "transport/subscriber.h"
 #include "transport/topic_private.h"
 #include "transport/transport.h"
+
+#define ESCAPED    6   /* bytes of JSON for one of a key, at most */
+#define META_HEADS 128 /* bytes of a meta in a diff beside its members */
 
 /*
  * What a channel says of presences while pubsub has not confirmed its
@@ -77,6 +81,18 @@ is_meta(const struct text *meta)
 	return span.kind == JSON_OBJECT && !span.spaced;
 }
 
+/* Can pubsub take the diff? One that it does not would be offered to it for
+ * ever. An update has two metas, each with its key. */
+static bool
+fits_diff(const struct topic *topic, const struct presence *presence)
+{
+	size_t one = presence->key.size * ESCAPED + presence->meta.size +
+	    META_HEADS;
+
+	return presence->topic.size + 2 * one <=
+	    broadcast_max(topic->transport->config->journal_size);
+}
+
 /* All that is kept for this client is bounded together. */
 static bool
 has_room(const struct topic *topic, const struct presence *presence)
@@ -113,7 +129,7 @@ on_track(struct topic *topic, struct envelope *envelope)
 		return false;
 	if (client_of(topic->transport) == NULL)
 		return true;
-	return has_room(topic, &presence) &&
+	return fits_diff(topic, &presence) && has_room(topic, &presence) &&
 	    presence_client_track(topic->transport->presence, &presence);
 }
 

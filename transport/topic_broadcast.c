@@ -13,10 +13,6 @@
 #include "transport/topic_private.h"
 #include "transport/transport.h"
 
-/* The largest broadcast, as a part of a journal (journal_entry_max). */
-#define BROADCAST_SHARE 4
-#define BROADCAST_HEADS 1024 /* bytes of an envelope beside its texts */
-
 static struct extra *
 extra_find(struct topic *topic, const struct text *name)
 {
@@ -232,11 +228,8 @@ topic_broadcast_fits(
 {
 	size_t size = broadcast->topic.size + broadcast->event.size +
 	    broadcast->payload.size;
-	size_t max = t->config->journal_size / BROADCAST_SHARE -
-	    BROADCAST_HEADS;
+	size_t max = broadcast_max(t->config->journal_size);
 
-	if (max > ENVELOPE_MAX - BROADCAST_HEADS)
-		max = ENVELOPE_MAX - BROADCAST_HEADS;
 	if (size <= max)
 		return true;
 	log_warnx("a broadcast of %zu bytes is larger than %zu, 1/%d of "

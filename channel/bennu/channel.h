@@ -320,7 +320,8 @@ BENNU_API void bennu_unsubscribe(struct bennu_socket *, const char *topic);
  * JSON and no object. ENAMETOOLONG: topic or key have more than 16 KiB. EDQUOT:
  * this channel would track more than 1,000 keys, or more than 1 MiB of topics,
  * keys and metas (100 bytes more for each; with a small journal_size: a 32nd of
- * that). ESHUTDOWN: inside terminate, where only lists are served.
+ * that). EMSGSIZE: a list has more than 64 MiB. ESHUTDOWN: inside terminate,
+ * where only lists are served.
  */
 
 /*

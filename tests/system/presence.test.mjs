@@ -451,6 +451,73 @@ async function get(url, status = 200) {
   return response.json();
 }
 
+test('fetch adds to each diff', async (t) => {
+  const one = await member(t, topic('names'));
+  for (let i = 0; i < 10; i++) {
+    await joins(one, 'ann');
+    assert.equal((await diff(one)).joins.ann.length, 3);
+    await one.ok('untrack', { key: 'ann' });
+    assert.equal((await diff(one)).leaves.ann.length, 3);
+  }
+});
+
+test('fetch crashes, or makes too much of it: the diff goes without', async (t) => {
+  const one = await member(t, topic('names'));
+  for (const key of ['crash', 'much', 'crash']) {
+    const ref = await joins(one, key);
+    await joins(one, 'ann');
+    assert.deepEqual((await diff(one)).joins, { [key]: { metas: [{ phx_ref: ref }] } });
+    assert.equal((await diff(one)).joins.ann.length, 3);
+    await one.ok('untrack', { key });
+    assert.deepEqual((await diff(one)).leaves, { [key]: { metas: [{ phx_ref: ref }] } });
+    await one.ok('untrack', { key: 'ann' });
+    assert.equal((await diff(one)).leaves.ann.length, 3);
+  }
+});
+
+test('fetch hangs: nothing waits longer than 5 s for it', async (t) => {
+  const one = await member(t, topic('names'));
+  const begin = performance.now();
+  for (let i = 0; i < 5; i++) {
+    await joins(one, 'hang');
+    await one.ok('untrack', { key: 'hang' });
+  }
+  for (let i = 0; i < 5; i++) {
+    assert.deepEqual(Object.keys((await one.event('presence_diff', 8000))[4].joins), ['hang']);
+    assert.deepEqual(Object.keys((await diff(one)).leaves), ['hang']);
+  }
+  const ms = performance.now() - begin;
+  assert.ok(ms > 4000 && ms < 8000, `${ms} ms`);
+  // The process that hangs is gone soon.
+  await until(async () => {
+    await joins(one, 'ann');
+    const { length } = (await one.event('presence_diff', 8000))[4].joins.ann;
+    await one.ok('untrack', { key: 'ann' });
+    await one.event('presence_diff', 8000);
+    return length === 3;
+  }, 'additions again');
+});
+
+test('fetch is killed: diffs stay in order', async (t) => {
+  const one = await member(t, topic('names'));
+  const two = await member(t, one.topic);
+  for (let i = 0; i < 200; i++) {
+    if (i % 20 === 10) {
+      const pid = server.workers('fetch').at(0)?.pid ??
+        server.processes().find(({ title }) => title === 'bennu: fetch')?.pid;
+      if (pid !== undefined) process.kill(pid, 'SIGKILL');
+    }
+    one.send(i % 2 === 0 ? 'track' : 'untrack', { key: `${i >> 1}` });
+  }
+  for (const member of [one, two])
+    for (let i = 0; i < 200; i++) {
+      const { joins: joined, leaves } = (await member.event('presence_diff', 10_000))[4];
+      const [there, not] = i % 2 === 0 ? [joined, leaves] : [leaves, joined];
+      assert.deepEqual(Object.keys(there), [`${i >> 1}`], `${i}`);
+      assert.deepEqual(not, {});
+    }
+});
+
 test('an endpoint asks', async (t) => {
   const name = topic();
   const one = await member(t, name, { key: 'ann' });
@@ -542,6 +609,46 @@ test('bennu presence: what is no server, and no topic', async (t) => {
   assert.match(nowhere.err.text, /no server runs in /);
   for (const args of [['presence'], ['presence', ''], ['presence', 'a', 'b'], ['presence', '-f'], ['presence', '-f', '']])
     assert.equal(await status(bennu(t, args)), 2, args.join(' '));
+});
+
+// ---- what is too much ----
+
+test('what a small journal cannot take', async (t) => {
+  const own = await start(t, { channels, server: { journal_size: '64000' } });
+  const name = topic();
+  const one = await member(t, name, {}, await connect(t, own));
+  const two = await member(t, name, {}, await connect(t, own));
+  const meta = { text: 'x'.repeat(20_000) };
+  assert.deepEqual(await two.reply(two.send('track', { key: 'a', meta })), {
+    status: 'error', response: 'EDQUOT',
+  });
+  await joins(two, 'b');
+  assert.deepEqual(metas((await diff(one)).joins), { b: [{}] });
+  assert.equal(own.count(/bad PS_PUBLISH/), 0);
+});
+
+test('a list that is larger than an envelope', async (t) => {
+  const own = await start(t, { channels, endpoint });
+  const text = 'x'.repeat(1_000_000);
+  const all = [];
+  for (let i = 0; i < 68; i++) {
+    all.push(await member(t, topic(), {}, await connect(t, own)));
+    await all[i].ok('track', { topic: 'much', key: `${i}`, meta: { text } });
+  }
+  const [{ pid }] = own.processes().filter(({ title }) => title === 'bennu: presence');
+  const [one] = all;
+  assert.deepEqual(await one.reply(one.send('list', { topic: 'much' })), {
+    status: 'error', response: 'EMSGSIZE',
+  });
+  const answer = await fetch(`http://127.0.0.1:${own.port}/list/much`);
+  assert.equal(answer.status, 400);
+  assert.match(await answer.text(), /EMSGSIZE/);
+  const asked = bennu(t, ['presence', 'much'], own.run);
+  assert.equal(await status(asked), 1);
+  assert.match(asked.err.text, /too long/);
+  assert.deepEqual(await list(one), {});
+  assert.equal((await one.ok('get', { topic: 'much', key: '7' })).metas.length, 1);
+  assert.equal(own.processes().filter((p) => p.pid === pid).length, 1);
 });
 
 // ---- presence itself ----

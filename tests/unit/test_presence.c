@@ -38,7 +38,7 @@ static int listener, files[PRESENCE_LOG_FILES];
 static pid_t role;
 static struct mailbox *to_role; /* the supervisor's end */
 static bool started, ended;
-static struct config config;
+static struct config config = { .journal_size = 64 << 10 };
 static struct shared *shared;
 static struct slots *slots;
 static uint32_t own_slot; /* presence's */
@@ -404,6 +404,7 @@ START_TEST(nobody_is_taken_for_another)
 	hello_as(3, 1, "x");    /* another's slot */
 	hello_as(2, 1000, "x"); /* no slot */
 	hello_as(0, SLOT_NONE, "x");
+	hello_as(2, SLOT_NONE, "x"); /* it has one */
 	atomic_store(&shared->slots[1].pid, 1);
 	hello_as(2, 1, "x"); /* another process */
 	await_list("t", ONE("a", "r1"));

@@ -19,7 +19,8 @@
 #include "presence/state.h"
 #include "tests/unit/unit.h"
 
-#define OWNER 7
+#define OWNER    7
+#define DIFF_MAX 100000
 
 /* What was published: as pubsub, which takes no number twice. */
 static struct {
@@ -76,6 +77,7 @@ on_publish(uint64_t number, const struct text *topic,
 }
 
 static const struct state_callbacks callbacks = {
+	.diff_max = DIFF_MAX,
 	.fetches = on_fetches,
 	.fetch = on_fetch,
 	.publish = on_publish,
@@ -268,6 +270,64 @@ START_TEST(a_channel_goes_in_one_diff_for_each_topic)
 }
 END_TEST
 
+/* Its successor, too, makes the same parts of what was not accepted. */
+START_TEST(what_is_too_large_for_one_diff_goes_in_parts)
+{
+	char key[16], *meta = xcalloc(1, 30001);
+	const char *last;
+
+	setup();
+	memset(meta, ' ', 30000);
+	memcpy(meta, "{\"m\":\"", 6);
+	memcpy(meta + 29998, "\"}", 2);
+	for (unsigned i = 0; i < 10; i++) {
+		snprintf(key, sizeof key, "k%u", i);
+		track(1, "t", key, key, NULL, meta);
+	}
+	state_accepted(state);
+	state_drop(state, OWNER, 1);
+	ck_assert_uint_eq(told.n, 14); /* 3, 3, 3 and 1 */
+	last = "{\"joins\":{},\"leaves\":{\"k9\":";
+	ck_assert_int_eq(strncmp(told.payload, last, strlen(last)), 0);
+	assert_list("t", "{}");
+	told.last = told.n = 11;
+	die(11);
+	ck_assert_uint_eq(told.n, 14);
+	ck_assert_int_eq(strncmp(told.payload, last, strlen(last)), 0);
+	ck_assert_uint_lt(strlen(told.payload), DIFF_MAX);
+	free(meta);
+	teardown();
+}
+END_TEST
+
+/* One more than fit an envelope. */
+START_TEST(a_list_that_is_too_large)
+{
+	const size_t size = ENVELOPE_MAX / 16;
+	const struct text t = text("t"), u = text("u"), same = text("same");
+	struct json_buffer list = { 0 };
+	char key[16], *meta = xcalloc(1, size + 1);
+
+	setup();
+	memset(meta, 'x', size);
+	memcpy(meta, "{\"m\":\"", 6);
+	memcpy(meta + size - 2, "\"}", 2);
+	for (unsigned i = 0; i < 16; i++) {
+		ck_assert(state_list(state, &t, NULL, &list));
+		json_buffer_free(&list);
+		snprintf(key, sizeof key, "k%u", i);
+		track(i, "t", key, key, NULL, meta);
+		track(i, "u", "same", key, NULL, meta);
+	}
+	ck_assert(!state_list(state, &t, NULL, &list));
+	json_buffer_free(&list);
+	ck_assert(!state_list(state, &u, &same, &list));
+	json_buffer_free(&list);
+	free(meta);
+	teardown();
+}
+END_TEST
+
 /* ---- a successor ---- */
 
 START_TEST(a_successor_goes_on)
@@ -452,6 +512,8 @@ END_TEST
 
 UNIT_MAIN("presence_state", track_update_untrack, members_that_are_ours,
     meta_must_be_an_object, keys_of_all_kinds,
-    a_channel_goes_in_one_diff_for_each_topic, a_successor_goes_on,
-    a_successor_of_a_snapshot, a_log_that_ends_anywhere, a_log_that_was_damaged,
-    fetch_adds, what_fetch_had_not_answered_is_asked_again)
+    a_channel_goes_in_one_diff_for_each_topic,
+    what_is_too_large_for_one_diff_goes_in_parts, a_list_that_is_too_large,
+    a_successor_goes_on, a_successor_of_a_snapshot, a_log_that_ends_anywhere,
+    a_log_that_was_damaged, fetch_adds,
+    what_fetch_had_not_answered_is_asked_again)

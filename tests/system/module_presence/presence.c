@@ -211,7 +211,25 @@ BENNU_CHANNEL(presence) = {
 	.terminate = on_terminate,
 };
 
-/* ---- one that adds to what there is ---- */
+/* ---- one that adds to what there is ----
+ *
+ * The keys "crash", "hang" and "much" are for the process that is asked for
+ * diffs: nobody asks for lists of theirs.
+ */
+
+/* More than may be broadcast. */
+static void
+add_much(cJSON *presences)
+{
+	size_t size = 20000000;
+	char *text = malloc(size + 1);
+
+	memset(text, 'x', size);
+	text[size] = '\0';
+	cJSON_AddStringToObject(
+	    cJSON_GetObjectItemCaseSensitive(presences, "much"), "much", text);
+	free(text);
+}
 
 static void
 add_length(const char *topic, cJSON *presences)
@@ -219,6 +237,12 @@ add_length(const char *topic, cJSON *presences)
 	cJSON *key;
 
 	(void)topic;
+	if (cJSON_HasObjectItem(presences, "crash"))
+		abort();
+	if (cJSON_HasObjectItem(presences, "hang"))
+		wait_for(60000);
+	if (cJSON_HasObjectItem(presences, "much"))
+		add_much(presences);
 	cJSON_ArrayForEach (key, presences)
 		cJSON_AddNumberToObject(
 		    key, "length", (double)strlen(key->string));
