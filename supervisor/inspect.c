@@ -103,6 +103,8 @@ connect_to(const struct server *server)
 
 	if (fd == -1)
 		err(server->failed, "socket");
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
 	if (connect(fd, (const struct sockaddr *)&address->storage,
 		address->size) == -1) {
 		if (errno == ECONNREFUSED || errno == ENOENT)
@@ -110,8 +112,6 @@ connect_to(const struct server *server)
 			    server->directory);
 		err(server->failed, "connect");
 	}
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
 	return fd;
 }
 
@@ -145,6 +145,19 @@ read_all(const struct server *server, int fd, struct json_buffer *all)
 		err(server->failed, "the server does not answer");
 }
 
+/* A server that dies in the middle has said only half of it. */
+static bool
+is_whole(const struct answer *answer)
+{
+	static const char name[] = "\r\nContent-Length: ";
+	const char *length = strstr(answer->all.data, name);
+	const char *end = answer->all.data + answer->all.size;
+
+	return length != NULL && length < answer->body &&
+	    strtoull(length + strlen(name), NULL, 10) ==
+	    (size_t)(end - answer->body);
+}
+
 /* One request, and its connection. */
 static void
 ask(const struct server *server, const char *method, const char *path,
@@ -174,6 +187,8 @@ ask(const struct server *server, const char *method, const char *path,
 	    sscanf(answer->all.data, "HTTP/1.1 %3d ", &answer->status) != 1)
 		errx(server->failed, "the server does not speak HTTP");
 	answer->body += strlen("\r\n\r\n");
+	if (!is_whole(answer))
+		errx(server->failed, "the server did not answer to the end");
 }
 
 static _Noreturn void

@@ -120,7 +120,7 @@ read_input(void)
 
 	if (ferror(stdin))
 		err(STATUS_FAILED, "standard input");
-	while (size > 0 && strchr("\r\n", text[size - 1]) != NULL)
+	while (size > 0 && (text[size - 1] == '\n' || text[size - 1] == '\r'))
 		size--;
 	text[size] = '\0';
 	if (strlen(text) != size)

@@ -288,6 +288,30 @@ test('inspect behind a server that was killed', async (t) => {
   assert.match(err, /^bennu: no server runs in /);
 });
 
+test('inspect of a server that dies over the answer', async (t) => {
+  const directory = temporary();
+  t.after(() => fs.rmSync(directory, { recursive: true }));
+  let answer;
+  const fake = net.createServer((socket) => socket.once('data', () => socket.end(answer)));
+  await new Promise((resolve) => fake.listen(0, '127.0.0.1', resolve));
+  t.after(() => fake.close());
+  fs.writeFileSync(path.join(directory, 'address'), `127.0.0.1:${fake.address().port}`);
+  fs.writeFileSync(path.join(directory, 'token'), 'x');
+  const args = ['-r', directory, 'inspect', 'channel/1/1'];
+  for (const [text, status] of [
+    ['Content-Length: 9\r\n\r\n{"id":"a"', 0],
+    ['Content-Length: 10\r\n\r\n{"id":"a"', 1],
+    ['Content-Length: 10\r\n\r\n', 1],
+    ['\r\n{"id":"a"', 1],
+    ['Content-Le', 1],
+    ['', 1],
+  ]) {
+    answer = `HTTP/1.1 200 OK\r\n${text}`;
+    const { out } = await run(args, status);
+    assert.equal(out.text, status === 0 ? '{"id":"a"\n' : '', text);
+  }
+});
+
 test('inspect over every sort of listener', async (t) => {
   const directory = temporary();
   t.after(() => fs.rmSync(directory, { recursive: true }));

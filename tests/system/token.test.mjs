@@ -278,6 +278,15 @@ test('bennu token signs and verifies with the secret of a server', async () => {
   fs.rmSync(directory, { recursive: true });
 });
 
+test('bennu token: what comes by standard input has no NUL, not even at its end', () => {
+  const directory = withSecret(SECRET);
+  for (const input of ['1\0', '\0', '1\0\n', '\x001'])
+    assert.deepEqual(bennu(['token', 'sign', '-s', path.join(directory, 'secret'), 's', '-'], input), {
+      status: 2, out: '', err: 'bennu: standard input: a NUL in it\n',
+    });
+  fs.rmSync(directory, { recursive: true });
+});
+
 test('what is wrong with bennu token', () => {
   const directory = withSecret('short');
   const file = path.join(directory, 'secret');
