@@ -138,15 +138,25 @@ async function rests(server, people) {
   }
 }
 
-const kill = (server, role) => {
-  const workers = server.workers(role);
-  if (workers.length === 0) return;
+const send = (signal, pid) => {
   try {
-    process.kill(one(workers).pid, 'SIGKILL');
+    process.kill(pid, signal);
   } catch {
     // it has just ended
   }
 };
+
+// One that is stopped before has not read what the others did meanwhile.
+async function kill(server, role) {
+  const workers = server.workers(role);
+  if (workers.length === 0) return;
+  const { pid } = one(workers);
+  if ((role === 'presence' || role === 'pubsub') && chance(2) === 0) {
+    send('SIGSTOP', pid);
+    await delay(chance(200));
+  }
+  send('SIGKILL', pid);
+}
 
 // Kills of all kinds, in any order, while people act.
 async function killAll(server, during) {
@@ -164,7 +174,7 @@ async function killAll(server, during) {
       await delay(Math.max(0, last + PAUSE - performance.now()));
       last = performance.now();
     }
-    kill(server, role);
+    await kill(server, role);
     // Two at once, now and then: the one may be about to hear of the other.
     if (chance(3) > 0) await delay(chance(40));
   }

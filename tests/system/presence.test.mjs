@@ -673,6 +673,56 @@ test('presence dies: nothing is lost, and who asks waits', async (t) => {
   await nothingMore(one, two);
 });
 
+test('presence dies before it has read what changed', async (t) => {
+  const name = topic();
+  const watcher = await member(t, name);
+  const client = await connect(t);
+  const stays = await member(t, name, {}, client);
+  const other = topic();
+  const leaves = await member(t, other, { key: 'left' }, client);
+  const goes = await member(t, name);
+  await joins(goes, 'gone');
+  await leaves.ok('track', { topic: name, key: 'left' });
+  for (const key of ['same', 'updated', 'untracked']) await joins(stays, key);
+  for (let i = 0; i < 5; i++) await diff(watcher);
+  const port = goes.client.socket._socket.localPort;
+  const transport = server.workers('transport').find(({ title }) => title.includes(`:${port}`)).pid;
+  const { pid } = presence();
+  process.kill(pid, 'SIGSTOP');
+  await stays.ok('update', { key: 'updated', meta: { n: 1 } });
+  await stays.ok('update', { key: 'updated', meta: { n: 2 } });
+  await stays.ok('untrack', { key: 'untracked' });
+  await joins(stays, 'new');
+  await leaves.leave();
+  await goes.client.close();
+  await until(
+    () => !server.processes().some((p) => p.pid === transport),
+    'the end of the transport',
+  );
+  process.kill(pid, 'SIGKILL');
+  const without = (all) => Object.fromEntries(
+    Object.entries(metas(all)).map(([key, those]) => [
+      key, those.map(({ phx_ref_prev: prev, ...meta }) => meta),
+    ]),
+  );
+  // The order of what was missed is not that in which it happened.
+  const told = [];
+  for (let i = 0; i < 5; i++) {
+    const { joins: there, leaves: not } = await diff(watcher);
+    told.push(JSON.stringify([without(there), without(not)]));
+  }
+  assert.deepEqual(told.sort(), [
+    [{ new: [{}] }, {}],
+    [{ updated: [{ n: 2 }] }, { updated: [{}] }],
+    [{}, { gone: [{}] }],
+    [{}, { left: [{}] }],
+    [{}, { untracked: [{}] }],
+  ].map((pair) => JSON.stringify(pair)).sort());
+  assert.deepEqual(without(await list(watcher)), { new: [{}], same: [{}], updated: [{ n: 2 }] });
+  assert.deepEqual(await list(watcher, { topic: other }), {});
+  await nothingMore(watcher);
+});
+
 test('presence hangs: a channel that asks crashes after 5 s, and others live', async (t) => {
   const own = await start(t, { channels, endpoint });
   const client = await connect(t, own);
