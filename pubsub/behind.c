@@ -276,32 +276,42 @@ is_behind_no_more(struct peer *peer)
 	atomic_store(&peer->slot->is_behind, false);
 }
 
-/* True: it has all of this journal. */
-static bool
-give_from(struct peer *peer, unsigned origin, unsigned *looked)
+/* The journal of the next entry in the order of all (deliver.c); -1: it has all
+ * that others have. */
+static int
+next_origin(const struct peer *peer)
 {
-	while (!is_level(peer, origin)) {
-		if (is_enough(peer, 0) || *looked == LOOKED_MAX)
-			return false;
-		++*looked;
-		give_next(peer, origin);
+	const struct behind *behind = peer->behind;
+	uint32_t ticket, first = 0;
+	int next = -1;
+
+	for (unsigned i = 0; i < peer->pubsub->shared->nworkers; i++) {
+		if (is_level(peer, i))
+			continue;
+		/* What is not there any more is told at once. */
+		if (journal_peek(&behind->readers[i], &ticket) != JOURNAL_OK)
+			return (int)i;
+		if (next == -1 || ticket_before(ticket, first)) {
+			next = (int)i;
+			first = ticket;
+		}
 	}
-	return true;
+	return next;
 }
 
 void
 behind_go_on(struct peer *peer)
 {
-	unsigned nworkers = peer->pubsub->shared->nworkers;
-	struct behind *behind = peer->behind;
-	unsigned level = 0, looked = 0;
+	unsigned looked = 0;
+	int origin;
 
-	while (level < nworkers && give_from(peer, behind->origin, &looked)) {
-		behind->origin = (behind->origin + 1) % nworkers;
-		level++;
+	while ((origin = next_origin(peer)) != -1 && !is_enough(peer, 0) &&
+	    looked < LOOKED_MAX) {
+		give_next(peer, (unsigned)origin);
+		looked++;
 	}
 	note(peer);
-	if (level == nworkers)
+	if (origin == -1)
 		is_behind_no_more(peer);
 	else if (is_enough(peer, 0))
 		ask_for_room(peer);

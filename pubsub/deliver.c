@@ -353,9 +353,10 @@ struct batch {
 };
 
 static void
-flush(struct batch *batch, unsigned origin)
+flush(struct batch *batch)
 {
 	struct pubsub *pubsub = batch->pubsub;
+	struct shared_worker *self = &pubsub->shared->workers[pubsub->self];
 	struct peer *peer;
 
 	while ((peer = TAILQ_FIRST(&pubsub->dirty)) != NULL)
@@ -364,9 +365,9 @@ flush(struct batch *batch, unsigned origin)
 		outgoing_end(&batch->of[i]);
 	batch->n = 0;
 	batch->size = 0;
-	atomic_store_explicit(
-	    &pubsub->shared->workers[pubsub->self].progress[origin],
-	    pubsub_position(pubsub, origin), memory_order_release);
+	for (unsigned i = 0; i < pubsub->shared->nworkers; i++)
+		atomic_store_explicit(&self->progress[i],
+		    pubsub_position(pubsub, i), memory_order_release);
 	if (!TAILQ_EMPTY(&pubsub->full))
 		event_active(pubsub->deliver_event, EV_TIMEOUT, 0);
 }
@@ -434,40 +435,119 @@ overrun(struct pubsub *pubsub, unsigned origin)
 	}
 }
 
-/* Up to where it ends just now: others may append as fast as we read. */
+/* ---- all journals as one ---- */
+
+#define TICKETS_AHEAD (1U << 24) /* given while we look; more is nonsense */
+
+/*
+ * Who publishes something after something else was accepted, in whichever
+ * journal, may count on that order. Entries have tickets of one row for that.
+ * Tickets are looked at before the ends of the journals: what was accepted
+ * before an entry with an earlier ticket was even begun is then seen, too.
+ */
+struct round {
+	uint32_t end; /* entries with this ticket or a later one wait */
+	uint64_t last[PUBSUB_MAX];    /* numbers */
+	uint32_t tickets[PUBSUB_MAX]; /* of the next entry of each ... */
+	bool there[PUBSUB_MAX];       /* ... if there is one in this round */
+};
+
 static void
-deliver_from(struct batch *batch, unsigned origin)
+round_look(const struct pubsub *pubsub, struct round *round, unsigned origin)
+{
+	const struct journal_reader *reader = &pubsub->readers[origin];
+	uint32_t ticket = 0;
+
+	switch (journal_peek(reader, &ticket)) {
+	case JOURNAL_OK:
+		round->there[origin] = reader->next <= round->last[origin] &&
+		    ticket - round->end >= TICKETS_AHEAD;
+		break;
+	case JOURNAL_OVERRUN: /* to be found out about now */
+		round->there[origin] = true;
+		ticket = round->end - INT32_MAX;
+		break;
+	case JOURNAL_END:
+		round->there[origin] = false;
+		break;
+	}
+	round->tickets[origin] = ticket;
+}
+
+/* Up to where they end just now: others may append as fast as we read. */
+static void
+round_begin(const struct pubsub *pubsub, struct round *round)
+{
+	const struct shared *shared = pubsub->shared;
+
+	round->end = atomic_load(&shared->all->ticket);
+	for (unsigned i = 0; i < shared->nworkers; i++)
+		round->last[i] = journal_head(pubsub->readers[i].journal);
+	for (unsigned i = 0; i < shared->nworkers; i++)
+		round_look(pubsub, round, i);
+}
+
+/* Whose entry is next; -1: none is. */
+static int
+round_next(const struct pubsub *pubsub, const struct round *round)
+{
+	int next = -1;
+
+	for (unsigned i = 0; i < pubsub->shared->nworkers; i++)
+		if (round->there[i] &&
+		    (next == -1 ||
+			ticket_before(round->tickets[i], round->tickets[next])))
+			next = (int)i;
+	return next;
+}
+
+static void
+deliver_next(struct batch *batch, unsigned origin)
 {
 	struct pubsub *pubsub = batch->pubsub;
-	struct journal_reader *reader = &pubsub->readers[origin];
-	uint64_t last = journal_head(reader->journal);
 	struct journal_entry entry;
 
-	while (reader->next <= last ||
-	    (reader->epoch != 0 &&
-		reader->epoch != journal_epoch(reader->journal))) {
-		enum journal_result result = journal_read(reader, &entry);
-
-		if (result == JOURNAL_END)
-			break;
-		if (result == JOURNAL_OVERRUN)
-			overrun(pubsub, origin);
-		else
-			deliver_entry(batch, origin, &entry);
-		if (batch->n == BATCH_MAX || batch->size > BATCH_SIZE)
-			flush(batch, origin);
+	switch (journal_read(&pubsub->readers[origin], &entry)) {
+	case JOURNAL_OK:
+		deliver_entry(batch, origin, &entry);
+		break;
+	case JOURNAL_OVERRUN:
+		overrun(pubsub, origin);
+		break;
+	case JOURNAL_END:
+		break;
 	}
-	flush(batch, origin);
+	if (batch->n == BATCH_MAX || batch->size > BATCH_SIZE)
+		flush(batch);
+}
+
+/* Something came that a ticket keeps for the next round. */
+static bool
+is_more(const struct pubsub *pubsub)
+{
+	for (unsigned i = 0; i < pubsub->shared->nworkers; i++)
+		if (pubsub->readers[i].next <=
+		    journal_head(pubsub->readers[i].journal))
+			return true;
+	return false;
 }
 
 void
 deliver_all(struct pubsub *pubsub)
 {
 	static struct batch batch;
+	struct round round;
+	int origin;
 
 	batch.pubsub = pubsub;
 	pubsub->undelivered = 0;
 	behind_round(pubsub);
-	for (unsigned i = 0; i < pubsub->shared->nworkers; i++)
-		deliver_from(&batch, i);
+	round_begin(pubsub, &round);
+	while ((origin = round_next(pubsub, &round)) != -1) {
+		deliver_next(&batch, (unsigned)origin);
+		round_look(pubsub, &round, (unsigned)origin);
+	}
+	flush(&batch);
+	if (is_more(pubsub))
+		event_active(pubsub->deliver_event, EV_TIMEOUT, 0);
 }

@@ -30,9 +30,11 @@
 #include "common/xmalloc.h"
 #include "pubsub/journal.h"
 
-#define ALIGN     32 /* of entries; the sum takes so many bytes at a time */
-#define MAGIC     0x4c4e524aU
-#define ENTRY_MIN 96 /* bytes of one with three empty texts */
+#define ALIGN      32 /* of entries; the sum takes so many bytes at a time */
+#define MAGIC      0x4c4e524aU
+#define KIND_SHIFT 16
+#define KIND_BELOW ((1U << KIND_SHIFT) - 1)
+#define ENTRY_MIN  96 /* bytes of one with three empty texts */
 
 /* An entry: this, and topic, event and payload, each with a NUL behind it. */
 struct entry_head {
@@ -43,8 +45,8 @@ struct entry_head {
 	uint32_t magic;
 	uint32_t before; /* bytes of the entry before it */
 	uint32_t slot;
-	uint32_t flags;
-	uint32_t kind;
+	uint32_t flags; /* the kind in its upper half */
+	uint32_t ticket;
 	uint32_t topic; /* sizes */
 	uint32_t event;
 	uint32_t payload;
@@ -301,8 +303,8 @@ entry_put(struct journal *journal, uint64_t number,
 		.magic = MAGIC,
 		.before = journal->before,
 		.slot = entry->slot,
-		.flags = entry->flags,
-		.kind = broadcast->kind,
+		.flags = entry->flags | broadcast->kind << KIND_SHIFT,
+		.ticket = entry->ticket,
 		.topic = (uint32_t)broadcast->topic.size,
 		.event = (uint32_t)broadcast->event.size,
 		.payload = (uint32_t)broadcast->payload.size,
@@ -519,12 +521,33 @@ lend(struct journal_entry *entry, const struct entry_head *head,
 		.connection = head->connection,
 		.publish = head->publish,
 		.slot = head->slot,
-		.flags = head->flags,
+		.flags = head->flags & KIND_BELOW,
+		.ticket = head->ticket,
 		.broadcast.topic = text_lent(topic, head->topic),
 		.broadcast.event = text_lent(event, head->event),
-		.broadcast.kind = head->kind,
+		.broadcast.kind = head->flags >> KIND_SHIFT,
 		.broadcast.payload = text_lent(payload, head->payload),
 	};
+}
+
+enum journal_result
+journal_peek(const struct journal_reader *reader, uint32_t *ticket)
+{
+	const struct journal *journal = reader->journal;
+	uint64_t epoch = journal_epoch(journal), offset;
+	struct entry_head head;
+
+	if (reader->epoch != 0 && reader->epoch != epoch)
+		return JOURNAL_OVERRUN;
+	if (reader->next > journal_head(journal))
+		return JOURNAL_END;
+	offset = atomic_load_explicit(
+	    start_of(journal, reader->next), memory_order_relaxed);
+	if (offset % ALIGN != 0)
+		return JOURNAL_OVERRUN;
+	memcpy(&head, bytes_at(journal, offset), sizeof head);
+	*ticket = head.ticket;
+	return head.number == reader->next ? JOURNAL_OK : JOURNAL_OVERRUN;
 }
 
 enum journal_result

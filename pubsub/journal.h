@@ -30,8 +30,16 @@ struct journal_entry {
 	uint64_t publish;    /* number that the publisher gave it */
 	uint32_t slot;       /* the publisher's, or SLOT_NONE */
 	uint32_t flags;
+	uint32_t ticket; /* its place among the entries of all journals */
 	struct broadcast broadcast; /* reading: lent from the ring */
 };
+
+/* Tickets go round; they are compared among entries that are there. */
+static inline bool
+ticket_before(uint32_t a, uint32_t b)
+{
+	return (int32_t)(a - b) < 0;
+}
 
 #define JOURNAL_SIZE_MIN (64U << 10)
 #define JOURNAL_SIZE_MAX (UINT64_C(1) << 32)
@@ -84,6 +92,9 @@ struct journal_reader {
 	uint64_t offset; /* of the last one that was read: journal_is_valid */
 };
 
+/* The ticket of the entry `next`, which is only believed when it is read. */
+enum journal_result journal_peek(
+    const struct journal_reader *, uint32_t *ticket);
 /* The entry `next`, and moves on. */
 enum journal_result journal_read(
     struct journal_reader *, struct journal_entry *);

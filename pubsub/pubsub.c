@@ -383,6 +383,7 @@ on_publish(struct peer *peer, struct envelope *envelope)
 			return true;
 		}
 	}
+	entry.ticket = atomic_fetch_add(&pubsub->shared->all->ticket, 1);
 	entry.number = journal_append(pubsub->journal, &entry);
 	if (entry.number == 0)
 		return false;

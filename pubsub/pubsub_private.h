@@ -94,9 +94,8 @@ struct behind {
 	uint64_t bases[PUBSUB_MAX]; /* of these */
 	/* Beyond these, already: it has all entries up to them. */
 	uint64_t has[PARTS][PUBSUB_MAX];
-	unsigned origin; /* whose turn it is */
-	bool asked;      /* whether there is room */
-	bool listed;     /* it may go on */
+	bool asked;  /* whether there is room */
+	bool listed; /* it may go on */
 };
 
 struct pubsub {

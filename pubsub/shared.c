@@ -61,7 +61,7 @@ lanes_size(const struct shared *shared)
 static size_t
 workers_size(const struct shared *shared)
 {
-	return shared->nworkers * sizeof *shared->workers;
+	return shared->nworkers * sizeof *shared->workers + sizeof *shared->all;
 }
 
 static bool
@@ -76,6 +76,7 @@ map_all(struct shared *shared, size_t journal_size)
 	shared->workers = map_part(workers_size(shared));
 	if (shared->workers == NULL)
 		return false;
+	shared->all = (struct shared_all *)(shared->workers + shared->nworkers);
 	for (unsigned i = 0; i < shared->nworkers; i++) {
 		shared->journals[i] = journal_map(journal_size);
 		if (shared->journals[i] == NULL)

@@ -46,12 +46,20 @@ struct shared_worker {
 	_Atomic uint32_t interest[INTEREST_BUCKETS];
 };
 
+/* One for all. */
+struct shared_all {
+	/* Of the next entry, in whichever journal: what was accepted before
+	 * something else was published has a smaller one. */
+	_Atomic uint32_t ticket;
+};
+
 struct shared {
 	unsigned nworkers;
 	size_t nslots;
 	struct slot *slots; /* slots.h */
 	struct lane *lanes; /* lane.h; a page for each slot: shared_lane */
 	struct shared_worker *workers;
+	struct shared_all *all;               /* behind the workers */
 	struct journal *journals[PUBSUB_MAX]; /* journal.h */
 };
 

@@ -247,3 +247,43 @@ test('a token that everybody may read is warned about', async (t) => {
   open.ownsDirectory = true;
   assert.match(open.logText, /everybody may read this token/);
 });
+
+// ---- one behind the other, over several workers ----
+
+// Each is published when the one before it was accepted, by another worker.
+test('what was accepted before something else was sent comes before it', async (t) => {
+  const on = await startWith(t, { pubsub: 3 });
+  const client = await on.connect();
+  t.after(() => client.socket.terminate());
+  await client.join('test:a');
+  // A connection's worker follows from its number, and numbers rise by one.
+  const [{ title }] = on.workers('transport');
+  const first = Number(/#(\d+)/.exec(title)[1]);
+  let last = first;
+  const ask = async (request) => {
+    const wire = await Wire.open(on.port);
+    last += 1;
+    await wire.write(request);
+    const { status } = await wire.response();
+    wire.close();
+    return status;
+  };
+  const publish = async (i) => {
+    // Not that of the subscriber.
+    if ((last + 1) % 3 === first % 3) assert.equal(await ask(head('/nothing')), 404);
+    const body = JSON.stringify({ topic: 'test:a', event: 'n', payload: { i } });
+    const headers = { ...JSON_TYPE, Authorization: `Bearer ${TOKEN}`, 'Content-Length': body.length };
+    assert.equal(await ask(head('/bennu/broadcast', headers, 'POST') + body), 200);
+  };
+  const stopped = on.workers('pubsub').find((p) => p.title.endsWith(`pubsub ${(first % 3) + 1}`));
+  const N = 40;
+  for (const from of [0, N]) {
+    // What all have published lies there when it is looked at.
+    process.kill(stopped.pid, 'SIGSTOP');
+    for (let i = from; i < from + N; i++) await publish(i);
+    process.kill(stopped.pid, 'SIGCONT');
+    const got = [];
+    for (let i = 0; i < N; i++) got.push((await client.event('test:a', 'n'))[4].i);
+    assert.deepEqual(got, Array.from({ length: N }, (_, i) => from + i));
+  }
+});
