@@ -187,6 +187,22 @@ test('join verifies', async (t) => {
   assert.deepEqual(await join(client, 'b', { token: 'x' }), invalid);
 });
 
+// BENNU_* of <bennu/channel.h>.
+const reasons = { LEFT: 4, CLOSED: 5, DRAINING: 6 };
+for (const [reason, end] of [
+  ['LEFT', (channel) => channel.leave()],
+  ['CLOSED', (channel) => channel.client.close()],
+  ['CLOSED', (channel) => channel.client.socket.terminate()],
+  ['DRAINING', (channel, to) => to.child.kill('SIGTERM')],
+])
+  test(`terminate signs: ${reason}`, async (t) => {
+    const own = await startHere(t);
+    const channel = await channelOf(t, own);
+    await end(channel, own);
+    const [, token] = await own.log(new RegExp(`terminate ${reasons[reason]}: (.*)`));
+    assert.notEqual(verify(SECRET, 'last', token), null, token);
+  });
+
 test('many ask at once, while channels die', async (t) => {
   const channels = await Promise.all(Array.from({ length: 8 }, () => channelOf(t)));
   await Promise.all(channels.map(async (channel, n) => {

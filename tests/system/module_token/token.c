@@ -127,11 +127,23 @@ channel_in(struct bennu_socket *socket, const struct bennu_message *msg)
 	return BENNU_OK;
 }
 
+static void
+channel_terminate(
+    struct bennu_socket *socket, enum bennu_reason reason, const char *detail)
+{
+	const char *token = bennu_sign(socket, "last", bennu_text("1"));
+
+	(void)detail;
+	bennu_log(socket, "terminate %u: %s", (unsigned)reason,
+	    token == NULL ? why() : token);
+}
+
 BENNU_CHANNEL(channel) = {
 	.abi = BENNU_ABI,
 	.name = "channel",
 	.join = channel_join,
 	.handle_in = channel_in,
+	.terminate = channel_terminate,
 };
 
 /* ---- HTTP ---- */
