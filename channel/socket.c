@@ -77,8 +77,12 @@ socket_flush(struct bennu_socket *socket)
 	};
 
 	for (;;) {
-		if (!mailbox_flush(socket->mailbox))
+		if (!mailbox_flush(socket->mailbox)) {
+			/* The author's last words are not for us only. */
+			if (socket->phase == PHASE_TERMINATE)
+				return;
 			_exit(EXIT_SHUTDOWN);
+		}
 		if (mailbox_backlog(socket->mailbox) == 0)
 			return;
 		if (poll(&pollfd, 1, -1) == -1 && errno != EINTR)

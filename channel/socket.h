@@ -72,7 +72,8 @@ void socket_clear_scratch(struct bennu_socket *);
 /* To the transport; it leaves when the callback returns, or before. */
 void socket_send(
     struct bennu_socket *, enum envelope_type, struct envelope_writer *);
-/* Sends all that waits; ends the process when the transport is gone. */
+/* Sends all that waits; ends the process when the transport is gone, unless it
+ * is in terminate. */
 void socket_flush(struct bennu_socket *);
 /* An envelope's kind and payload. The author's JSON is checked. */
 void socket_put_payload(

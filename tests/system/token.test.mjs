@@ -187,6 +187,14 @@ test('join verifies', async (t) => {
   assert.deepEqual(await join(client, 'b', { token: 'x' }), invalid);
 });
 
+// Behind the last question the rest of terminate runs.
+test('terminate: a transport that was killed signs nothing', async (t) => {
+  const own = await startHere(t);
+  await channelOf(t, own);
+  process.kill(own.workers('transport')[0].pid, 'SIGKILL');
+  assert.equal((await own.log(/terminate 5: (.*)/))[1], 'EIO');
+});
+
 // BENNU_* of <bennu/channel.h>.
 const reasons = { LEFT: 4, CLOSED: 5, DRAINING: 6 };
 for (const [reason, end] of [
