@@ -241,7 +241,7 @@ read_time(struct term_reader *in, struct content *content)
 							  : TOKEN_INVALID;
 }
 
-/* {data, signed, max_age}; without the last one before Plug.Crypto 1.2. */
+/* {data, signed, max_age}; without the last one before Plug.Crypto 1.1.1. */
 static enum token_result
 read_tuple(struct term_reader *in, uint32_t arity, struct content *content)
 {
