@@ -341,8 +341,7 @@ topic_on_envelope(struct mailbox *mailbox, struct envelope *envelope, void *arg)
 
 	if (envelope == NULL) {
 		why = mailbox_error(mailbox);
-		topic_lost(
-		    topic, strcmp(why, "end of file") == 0 ? NULL : why);
+		topic_lost(topic, strcmp(why, "end of file") == 0 ? NULL : why);
 		return;
 	}
 	if (topic->mute || dispatch(topic, envelope))

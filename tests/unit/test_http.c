@@ -768,6 +768,5 @@ END_TEST
 #endif
 
 UNIT_MAIN("http", good_requests, bad_requests, limits_of_a_head, large_head,
-    limits_of_bodies,
-    headers, upgrade_leaves_the_rest, in_request, expect_continue,
-    responses PLAIN_TESTS)
+    limits_of_bodies, headers, upgrade_leaves_the_rest, in_request,
+    expect_continue, responses PLAIN_TESTS)
