@@ -23,7 +23,8 @@
 #define RETRY_MAX 1000
 /* What waits for presence beyond this is thrown away: it will be told all. */
 #define BACKLOG_MAX (1024 * 1024)
-#define BEHIND_LOOK 50 /* ms between looks whether it has read what waits */
+#define LISTS_MAX   256 /* questions, of which the descriptors wait here */
+#define BEHIND_LOOK 50  /* ms between looks whether it has read what waits */
 
 struct entry {
 	struct presence presence; /* the texts lie behind the struct */
@@ -42,6 +43,7 @@ struct presence_client {
 	int retry_ms;
 	long long since; /* it is connected; ms */
 	bool behind;     /* it was not told everything, and will be told anew */
+	unsigned lists;  /* asked for since nothing waited */
 	struct entries entries;
 	size_t bytes, count;
 };
@@ -229,6 +231,7 @@ client_connect(struct presence_client *client)
 	}
 	client->mailbox = mailbox_new(fd, on_envelope, client);
 	client->since = monotonic_ms();
+	client->lists = 0;
 	/* What is said leaves together, behind the attachment. */
 	send_all(client);
 	mailbox_attach(client->mailbox, client->base);
@@ -270,6 +273,18 @@ is_there(struct presence_client *client)
 		look_later(client, BEHIND_LOOK);
 		return false;
 	}
+	return true;
+}
+
+/* False: too many wait; it is stopped, or slow. */
+static bool
+may_ask(struct presence_client *client)
+{
+	if (mailbox_backlog(client->mailbox) == 0)
+		client->lists = 0;
+	if (client->lists == LISTS_MAX)
+		return false;
+	client->lists++;
 	return true;
 }
 
@@ -389,7 +404,9 @@ presence_client_list(struct presence_client *client, const struct text *topic,
 	struct envelope_writer writer = { 0 };
 
 	/* Just connected is as good: it has been told all. */
-	if (!is_there(client) && (client->mailbox == NULL || client->behind)) {
+	if ((!is_there(client) &&
+		(client->mailbox == NULL || client->behind)) ||
+	    !may_ask(client)) {
 		mailbox_close_fd(fd);
 		return;
 	}

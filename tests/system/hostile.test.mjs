@@ -225,6 +225,34 @@ test('many questions whose answers nobody reads', async (t) => {
   assert.equal(server.workers('presence').length, 1);
 });
 
+test('lists that nobody waits for, while presence is stopped', async (t) => {
+  const own = await start(t);
+  const client = await own.connect();
+  t.after(() => client.close());
+  const [wild, sibling] = [await client.join('test:wild'), await client.join('test:sibling')];
+  const { transport } = await sibling.pids();
+  const before = count(transport);
+  const [{ pid }] = own.workers('presence');
+  process.kill(pid, 'SIGSTOP');
+  await wild.ok('do', { do: 'ask_much', n: 5000 });
+  await sibling.ok('echo');
+  assert.ok(count(transport) <= before + 300, `${count(transport)} descriptors`);
+  process.kill(pid, 'SIGCONT');
+  await until(() => count(transport) <= before + 1, 'that no descriptor stays behind');
+  assert.equal((await sibling.pids()).transport, transport);
+});
+
+test('a meta that no journal can take', async (t) => {
+  const own = await start(t, { env: bySignal, server: { journal_size: '64000' } });
+  const client = await own.connect();
+  t.after(() => client.close());
+  const channel = await client.join('test:wild');
+  const meta = JSON.stringify({ text: 'x'.repeat(8000) });
+  channel.send('do', { do: 'track', meta });
+  await own.log(new RegExp(`channel test:wild\\[\\d+\\]: ${NONSENSE}$`));
+  assert.equal(own.count(/PS_PUBLISH/), 0);
+});
+
 test('tokens that nobody waits for, over what is no socket', async (t) => {
   const client = await socket(t);
   const channel = await client.join('test:ask');

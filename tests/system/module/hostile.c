@@ -25,7 +25,7 @@
 
 /* A body of fields, written raw. */
 struct bytes {
-	uint8_t data[512];
+	uint8_t data[16384];
 	size_t size;
 };
 
