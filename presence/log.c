@@ -20,7 +20,6 @@
 struct front {
 	uint64_t magic;
 	uint64_t generation; /* of two whole files the higher one counts */
-	uint64_t accepted;
 };
 
 /* In front of each body. */
@@ -35,7 +34,6 @@ struct presence_log {
 	unsigned current; /* which file */
 	bool snapshot;    /* the other one is being written */
 	uint64_t generation;
-	uint64_t accepted;
 	size_t end; /* of what was written to the file that is written to */
 };
 
@@ -117,14 +115,13 @@ file_size(int fd)
 
 /* 0: it was never whole. */
 static uint64_t
-file_generation(int fd, uint64_t *accepted)
+file_generation(int fd)
 {
 	struct front front;
 
 	if (pread(fd, &front, sizeof front, 0) != sizeof front ||
 	    front.magic != MAGIC)
 		return 0;
-	*accepted = front.accepted;
 	return front.generation;
 }
 
@@ -177,7 +174,6 @@ write_front(struct presence_log *log, int fd)
 	const struct front front = {
 		.magic = MAGIC,
 		.generation = log->generation,
-		.accepted = log->accepted,
 	};
 
 	write_at(fd, &front, sizeof front, 0);
@@ -190,14 +186,12 @@ presence_log_open(
 	struct presence_log *log = xcalloc(1, sizeof *log);
 
 	for (unsigned i = 0; i < PRESENCE_LOG_FILES; i++) {
-		uint64_t accepted = 0;
-		uint64_t generation = file_generation(fds[i], &accepted);
+		uint64_t generation = file_generation(fds[i]);
 
 		log->fds[i] = fds[i];
 		if (generation <= log->generation)
 			continue;
 		log->generation = generation;
-		log->accepted = accepted;
 		log->current = i;
 	}
 	if (log->generation > 0) {
@@ -236,21 +230,6 @@ presence_log_append(struct presence_log *log, enum presence_record type,
 	log->end += sizeof head + size;
 	free(record);
 	envelope_writer_free(writer);
-}
-
-void
-presence_log_accept(struct presence_log *log, uint64_t publish)
-{
-	assert(!log->snapshot);
-	log->accepted = publish;
-	write_at(log->fds[log->current], &publish, sizeof publish,
-	    offsetof(struct front, accepted));
-}
-
-uint64_t
-presence_log_accepted(const struct presence_log *log)
-{
-	return log->accepted;
 }
 
 void

@@ -52,9 +52,6 @@ void presence_log_free(struct presence_log *);
 /* Takes the writer's memory. */
 void presence_log_append(
     struct presence_log *, enum presence_record, struct envelope_writer *);
-/* Publishes up to this number need not be made again. 0: none was noted. */
-void presence_log_accept(struct presence_log *, uint64_t publish);
-uint64_t presence_log_accepted(const struct presence_log *);
 /* Records from here to the end of the snapshot go into the other file. */
 void presence_log_begin(struct presence_log *);
 void presence_log_end(struct presence_log *);

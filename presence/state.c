@@ -539,7 +539,6 @@ void
 state_accepted(struct state *state)
 {
 	state->accepted = state->publish;
-	presence_log_accept(state->log, state->accepted);
 }
 
 /* ---- its life ---- */
