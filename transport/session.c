@@ -189,6 +189,29 @@ call_answer(
 		call->session->poller = NULL;
 }
 
+/*
+ * Nobody else is let in: then the oldest of the polls that wait for nothing but
+ * the end of their window makes room, unless somebody leaves already.
+ */
+static void
+make_room(struct session *session)
+{
+	struct call *call, *oldest = NULL;
+
+	if (session->ncalls < CALLS_MAX)
+		return;
+	TAILQ_FOREACH (call, &session->calls, entry) {
+		if (!call->asked || call == session->poller)
+			continue;
+		if (!event_pending(&call->window, EV_TIMEOUT, NULL))
+			return;
+		if (oldest == NULL && call->post == NULL)
+			oldest = call;
+	}
+	if (oldest != NULL)
+		call_answer(oldest, 204, "", 0);
+}
+
 static void
 on_acceptable(int fd, short what, void *arg)
 {
@@ -206,6 +229,7 @@ on_acceptable(int fd, short what, void *arg)
 	}
 	/* Until one of them is gone. */
 	event_del(&session->acceptable);
+	make_room(session);
 }
 
 /* ---- what waits for a poll ---- */
@@ -366,6 +390,7 @@ on_poll(struct call *call)
 	session->poller = call;
 	set_timer(&call->window, session->transport->socket->longpoll_window);
 	answer_poll(session);
+	make_room(session);
 }
 
 /* ---- a post ---- */
