@@ -31,6 +31,7 @@
 #define TOKEN_AGE (14 * TOKEN_DAY)
 #define RETRY_MIN 5 /* ms between tries, doubling */
 #define RETRY_MAX 500
+#define HURRY     100 /* ms that what waits at a session has to come */
 #define CORS      "Access-Control-Allow-Origin: *\r\n"
 #define LINES     "Cache-Control: no-store\r\n" CORS
 
@@ -411,6 +412,18 @@ on_answer(
 	}
 }
 
+/* It says itself when a window ends; unless it hangs. */
+static void
+set_answer_limit(struct longpoll *lp)
+{
+	if (lp->polls && lp->transport->drain_by != 0)
+		set_limit(lp, HURRY);
+	else
+		set_limit(lp,
+		    lp->windows * lp->socket->longpoll_window +
+			lp->socket->pubsub_timeout);
+}
+
 /* False: nonsense. */
 static bool
 dispatch(struct longpoll *lp, struct envelope *envelope)
@@ -423,10 +436,7 @@ dispatch(struct longpoll *lp, struct envelope *envelope)
 		if (lp->stage != STAGE_FIND || !envelope_end(envelope))
 			return false;
 		lp->stage = STAGE_ANSWER;
-		/* It says itself when a window ends; unless it hangs. */
-		set_limit(lp,
-		    lp->windows * lp->socket->longpoll_window +
-			lp->socket->pubsub_timeout);
+		set_answer_limit(lp);
 		return true;
 	}
 	if (envelope->type != ENVELOPE_SESSION_ANSWER ||
@@ -780,8 +790,11 @@ void
 longpoll_request(struct transport *t, const struct http_request *req,
     const struct config_socket *socket)
 {
-	if (!handshake_origin_allowed(
-		req, socket->check_origin, socket->norigins))
+	/* First: the others are refused with a body. */
+	if (req->head)
+		respond_empty(t, 400, CORS);
+	else if (!handshake_origin_allowed(
+		     req, socket->check_origin, socket->norigins))
 		respond_status(t, 403);
 	else if (strcmp(req->method, "OPTIONS") == 0)
 		on_options(t, req);
