@@ -72,6 +72,9 @@ test('a session has no descriptor of a client, of the supervisor or of files', a
 
 // ---- deaths ----
 
+// Those that a process has not read yet, as bits.
+const pendingSignals = (pid) => BigInt(`0x${fs.readFileSync(`/proc/${pid}/status`, 'utf8').match(/ShdPnd:\s+(\w+)/)[1]}`);
+
 // Its session ended under a poll: 204, and the next one is told. Or the session
 // had not taken the poll yet: then it was not there any more, and a new one is.
 function assertEnded({ json: { status, token, messages } }, poller) {
@@ -161,6 +164,27 @@ test('the server stops while polls wait: they are answered, and nothing is left'
   for (const { answer } of waiting) assert.ok([204, 500].includes((await answer).json.status));
   assert.equal(own.count(/terminate draining/), 10);
   assert.ok(!fs.existsSync(own.run));
+});
+
+test('SIGTERM to a transport whose poll the session has not taken yet: it is answered then', async (t) => {
+  const own = await start(t, options({ ...lasting, pubsub_timeout: '10s' }));
+  const poller = await Poller.open(own);
+  const [{ pid }] = sessions(own);
+  await until(() => waits(poller) === 0, 'the end of the opening');
+  const others = () => own.workers('transport').filter((p) => p.pid !== pid);
+  await until(() => others().length === 0, 'the end of its transport');
+  process.kill(pid, 'SIGSTOP');
+  const wire = await Wire.open(own.port);
+  t.after(() => wire.close());
+  await wire.write(head(`/socket/longpoll?vsn=2.0.0&token=${poller.token}`));
+  await until(() => waits(poller) === 1, 'the poll');
+  process.kill(others()[0].pid, 'SIGTERM');
+  await until(() => pendingSignals(others()[0].pid) === 0n, 'the signal');
+  process.kill(pid, 'SIGCONT');
+  const began = performance.now();
+  assert.equal(JSON.parse((await wire.response()).body).status, 204);
+  await wire.untilEnd();
+  assert.ok(performance.now() - began < 5000);
 });
 
 test('kill -9 of the supervisor and of sessions: their sockets go with the next start', async (t) => {
@@ -348,6 +372,18 @@ test('OPTIONS and other methods', async () => {
   assert.equal((await request(server, 'GET', { path: '/socket/longpoll?a=%zz&b=' })).status, 400);
 });
 
+test('what a HEAD is refused with has no body, foreign or not', async (t) => {
+  const own = await start(t, options({ ...lasting, check_origin: ['//good.example'] }));
+  const wire = await Wire.open(own.port);
+  t.after(() => wire.close());
+  for (const Origin of ['http://evil.example', 'http://good.example']) {
+    await wire.write(head('/socket/longpoll?vsn=2.0.0', { Origin }, 'HEAD') + head('/socket/longpoll?vsn=2.0.0'));
+    assert.equal((await wire.response({ head: true })).status, 400);
+    const next = await wire.response();
+    assert.deepEqual([next.status, JSON.parse(next.body).status], [200, 410]);
+  }
+});
+
 test('one connection: requests of several sessions, one behind the other and all at once', async (t) => {
   const pollers = await Promise.all([Poller.open(server), Poller.open(server)]);
   const wire = await Wire.open(server.port);
@@ -422,6 +458,18 @@ test('many polls at once: no more than the session takes, and the last one is se
   stop.abort();
   await Promise.all(all);
   assert.equal(await poller.send(heartbeat('1')), 200);
+});
+
+test('a hundred polls at once: none is told that its session is gone, nor is a post', async (t) => {
+  const own = await start(t, options({ ...longpoll, longpoll_window: '3s', pubsub_timeout: '2s' }));
+  const poller = await Poller.open(own);
+  const all = Array.from({ length: 100 }, () => poller.poll());
+  await until(() => waits(poller) >= 60, 'the polls');
+  assert.equal(await poller.send(heartbeat('1')), 200);
+  const answers = await Promise.all(all);
+  assert.deepEqual(answers.filter(({ status }) => status === 200).flatMap(({ messages }) => messages), [beaten('1')]);
+  assert.equal(answers.filter(({ status }) => status === 204).length, 99);
+  assert.equal(sessions(own).length, 1);
 });
 
 // ---- posts ----
@@ -510,9 +558,11 @@ test('bodies of every size and kind leave the server as it was', async () => {
 test('a join that takes longer than the window: 408; what is behind it is not looked at', async (t) => {
   const own = await start(t, options({ ...longpoll, longpoll_window: '700ms' }));
   const poller = await Poller.open(own);
+  await until(() => waits(poller) === 0, 'the end of the opening');
   const gate = path.join(own.directory, 'gate');
   const join = (n, params) => [`${n}`, `${n}`, `test:${n}`, 'phx_join', params];
   const slow = poller.send(join(1, { join: { do: 'wait_file', path: gate } }), heartbeat('behind'));
+  await until(() => waits(poller) === 1, 'the join');
   // Another request has its turn behind the join, and its own window.
   const other = poller.send(heartbeat('other'));
   assert.equal(await slow, 408);
