@@ -473,6 +473,7 @@ publish(struct bennu_service_process *service, const char *topic,
 		.payload = { (char *)payload.data, payload.size },
 	};
 	struct json_buffer compact = { 0 };
+	size_t size, max;
 
 	if (payload.kind == BENNU_JSON) {
 		struct json_span span = json_scan_text(
@@ -484,6 +485,14 @@ publish(struct bennu_service_process *service, const char *topic,
 		json_append_span(&compact, span);
 		broadcast.payload = (struct text){ compact.data, compact.size };
 	}
+	size = broadcast.topic.size + broadcast.event.size +
+	    broadcast.payload.size;
+	max = broadcast_max(service->start->server->journal_size);
+	if (size > max)
+		mistake(service,
+		    "a broadcast of %zu bytes is larger than %zu, 1/%d of "
+		    "journal_size",
+		    size, max, BROADCAST_SHARE);
 	pubsub_publish(service->pubsub, &broadcast, flags);
 	json_buffer_free(&compact);
 	while (pubsub_unaccepted(service->pubsub) > UNACCEPTED_MAX) {

@@ -75,6 +75,17 @@ test('a service has 100,000 topics, and one more is its crash', async (t) => {
   assert.equal(server.count(/bad PS_SUBSCRIBE envelope/), 0);
 });
 
+test('a broadcast that is larger than a journal takes is its crash', async (t) => {
+  const { server, tell, hear } = await family(t, { worker: { module } }, {
+    server: { journal_size: '64k' },
+  });
+  await tell('large');
+  await server.log(/service\.so:worker: a broadcast of 400\d\d bytes is larger than \d+, 1\/4 of journal_size/);
+  assert.equal((await hear('started')).name, 'worker');
+  await tell('echo', { n: 1 });
+  assert.equal((await hear('echo')).n, 1);
+});
+
 test('a service that dies is started again', async (t) => {
   const { server, tell, hear } = await family(t, {
     one: { module },

@@ -69,6 +69,7 @@ handle_in(
 	const cJSON *n = cJSON_GetObjectItem(payload, "n");
 	const char *topic = cJSON_GetStringValue(
 	    cJSON_GetObjectItem(payload, "topic"));
+	char large[40100];
 
 	if (strcmp(msg->event, "echo") == 0)
 		say(service, "echo", cJSON_GetNumberValue(n));
@@ -92,7 +93,11 @@ handle_in(
 	} else if (strcmp(msg->event, "bytes") == 0)
 		bennu_service_broadcast(
 		    service, OUT, "bytes", bennu_bytes("\0\1", 2));
-	else if (strcmp(msg->event, "nonsense") == 0)
+	else if (strcmp(msg->event, "large") == 0) {
+		snprintf(large, sizeof large, "\"%040000d\"", 1);
+		bennu_service_broadcast(
+		    service, OUT, "large", bennu_text(large));
+	} else if (strcmp(msg->event, "nonsense") == 0)
 		bennu_service_broadcast(
 		    service, OUT, "nonsense", bennu_text("{a}"));
 	else if (strcmp(msg->event, "abort") == 0)
