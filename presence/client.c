@@ -22,7 +22,7 @@
 #define RETRY_MIN 2 /* ms between tries to connect, doubling */
 #define RETRY_MAX 1000
 /* What waits for presence beyond this is thrown away: it will be told all. */
-#define BACKLOG_MAX (1024 * 1024)
+#define BACKLOG_MAX (128 * 1024)
 #define LISTS_MAX   256 /* questions, of which the descriptors wait here */
 #define BEHIND_LOOK 50  /* ms between looks whether it has read what waits */
 

@@ -2,10 +2,11 @@
 // of it when channels, connections and processes end.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import fs from 'node:fs';
 import path from 'node:path';
 import { after, test } from 'node:test';
 import { Channel, CRASHED } from './lib/client.mjs';
-import { build, start } from './lib/server.mjs';
+import { asan, build, start } from './lib/server.mjs';
 import { Inbox, until, within } from './lib/wait.mjs';
 
 const module = 'presence.so:presence';
@@ -736,6 +737,32 @@ test('presence hangs: a channel that asks crashes after 5 s, and others live', a
   assert.deepEqual(await one.reply(ref), { status: 'error', response: { reason: 'channel crashed' } });
   process.kill(pid, 'SIGCONT');
   assert.deepEqual((await one.event('presence_state'))[4], {});
+});
+
+// What it had not read when it was stopped is told at the end, not one by one:
+// else a client would get it all at once.
+test('presence is stopped while a channel updates: no memory, and no client, is lost', async (t) => {
+  const own = await start(t, { channels });
+  const client = await connect(t, own);
+  const channel = await client.join('room:1', { key: 'me' });
+  await channel.event('presence_diff');
+  const [{ pid }] = own.workers('presence');
+  const [transport] = own.workers('transport');
+  const kB = () =>
+    Number(/RssAnon:\s+(\d+)/.exec(fs.readFileSync(`/proc/${transport.pid}/status`, 'latin1'))[1]);
+  const text = 'x'.repeat(5000);
+  const update = (i) => channel.ok('update', { key: 'me', meta: { i, text } });
+  await update(-1);
+  const before = kB();
+  process.kill(pid, 'SIGSTOP');
+  const N = 2000; // 10 MB
+  for (let i = 0; i < N; i += 20)
+    await Promise.all(Array.from({ length: 20 }, (_, k) => update(i + k)));
+  const grown = kB() - before;
+  process.kill(pid, 'SIGCONT');
+  assert.ok(asan || grown < 3000, `${grown} kB`);
+  await until(async () => (await diff(channel)).joins.me.metas[0].i === N - 1, 'the last diff');
+  assert.equal((await list(channel)).me.metas[0].i, N - 1);
 });
 
 test('everything has gone in the end', async () => {
