@@ -27,7 +27,7 @@
 #define BEHIND_LOOK 50  /* ms between looks whether it has read what waits */
 
 struct entry {
-	struct presence presence; /* the texts lie behind the struct */
+	struct presence *presence;
 	size_t bytes;
 	RB_ENTRY(entry) linkage;
 };
@@ -48,16 +48,21 @@ struct presence_client {
 	size_t bytes, count;
 };
 
-static int
-entry_compare(const struct entry *a, const struct entry *b)
+int
+presence_compare(const struct presence *p, const struct presence *q)
 {
-	const struct presence *p = &a->presence, *q = &b->presence;
 	int order;
 
 	if (p->channel != q->channel)
 		return p->channel < q->channel ? -1 : 1;
 	order = text_compare(&p->topic, &q->topic);
 	return order != 0 ? order : text_compare(&p->key, &q->key);
+}
+
+static int
+entry_compare(const struct entry *a, const struct entry *b)
+{
+	return presence_compare(a->presence, b->presence);
 }
 
 TREE_GENERATE(entries, entry, linkage, entry_compare)
@@ -76,22 +81,31 @@ copy_text(char **at, const struct text *text)
 	return copy;
 }
 
+struct presence *
+presence_copy(const struct presence *from, size_t *bytes)
+{
+	size_t size = sizeof *from + from->topic.size + from->key.size +
+	    from->ref.size + from->prev.size + from->meta.size + 5;
+	struct presence *copy = xmalloc(size);
+	char *at = (char *)(copy + 1);
+
+	copy->channel = from->channel;
+	copy->topic = copy_text(&at, &from->topic);
+	copy->key = copy_text(&at, &from->key);
+	copy->ref = copy_text(&at, &from->ref);
+	copy->prev = copy_text(&at, &from->prev);
+	copy->meta = copy_text(&at, &from->meta);
+	if (bytes != NULL)
+		*bytes = size;
+	return copy;
+}
+
 static struct entry *
 entry_new(const struct presence *presence)
 {
-	size_t size = sizeof(struct entry) + presence->topic.size +
-	    presence->key.size + presence->ref.size + presence->prev.size +
-	    presence->meta.size + 5;
-	struct entry *entry = xmalloc(size);
-	char *at = (char *)(entry + 1);
+	struct entry *entry = xcalloc(1, sizeof *entry);
 
-	*entry = (struct entry){ .bytes = size };
-	entry->presence.channel = presence->channel;
-	entry->presence.topic = copy_text(&at, &presence->topic);
-	entry->presence.key = copy_text(&at, &presence->key);
-	entry->presence.ref = copy_text(&at, &presence->ref);
-	entry->presence.prev = copy_text(&at, &presence->prev);
-	entry->presence.meta = copy_text(&at, &presence->meta);
+	entry->presence = presence_copy(presence, &entry->bytes);
 	return entry;
 }
 
@@ -109,6 +123,7 @@ entry_remove(struct presence_client *client, struct entry *entry)
 	RB_REMOVE(entries, &client->entries, entry);
 	client->bytes -= entry->bytes;
 	client->count--;
+	free(entry->presence);
 	free(entry);
 }
 
@@ -116,13 +131,14 @@ static struct entry *
 entry_find(struct presence_client *client, uint64_t channel,
     const struct text *topic, const struct text *key)
 {
-	struct entry wanted = {
-		.presence = { .channel = channel,
-		    .topic = *topic,
-		    .key = *key },
+	struct presence wanted = {
+		.channel = channel,
+		.topic = *topic,
+		.key = *key,
 	};
 
-	return RB_FIND(entries, &client->entries, &wanted);
+	return RB_FIND(
+	    entries, &client->entries, &(struct entry){ .presence = &wanted });
 }
 
 /* ---- to presence ---- */
@@ -161,7 +177,7 @@ send_all(struct presence_client *client)
 	envelope_put_u32(&writer, client->slot);
 	mailbox_send(client->mailbox, ENVELOPE_PR_HELLO, &writer);
 	RB_FOREACH (entry, entries, &client->entries)
-		send_track(client, &entry->presence);
+		send_track(client, entry->presence);
 	mailbox_send(client->mailbox, ENVELOPE_PR_COMPLETE, NULL);
 }
 
@@ -330,14 +346,14 @@ presence_client_track(
 
 	if (old == NULL ? presence->prev.data != NULL
 			: presence->prev.data == NULL ||
-		    !text_equal(&old->presence.ref, &presence->prev))
+		    !text_equal(&old->presence->ref, &presence->prev))
 		return false;
 	entry = entry_new(presence);
 	if (old != NULL)
 		entry_remove(client, old);
 	entry_add(client, entry);
 	if (is_there(client))
-		send_track(client, &entry->presence);
+		send_track(client, entry->presence);
 	return true;
 }
 
@@ -362,17 +378,18 @@ presence_client_untrack(struct presence_client *client, uint64_t channel,
 void
 presence_client_drop(struct presence_client *client, uint64_t channel)
 {
-	struct entry first = {
-		.presence = { .channel = channel,
-		    .topic = text_lent("", 0),
-		    .key = text_lent("", 0) },
+	struct presence first = {
+		.channel = channel,
+		.topic = text_lent("", 0),
+		.key = text_lent("", 0),
 	};
-	struct entry *entry = RB_NFIND(entries, &client->entries, &first);
+	struct entry *entry = RB_NFIND(
+	    entries, &client->entries, &(struct entry){ .presence = &first });
 	struct envelope_writer writer = { 0 };
 
-	if (entry == NULL || entry->presence.channel != channel)
+	if (entry == NULL || entry->presence->channel != channel)
 		return;
-	while (entry != NULL && entry->presence.channel == channel) {
+	while (entry != NULL && entry->presence->channel == channel) {
 		struct entry *next = RB_NEXT(entries, &client->entries, entry);
 
 		entry_remove(client, entry);

@@ -27,6 +27,10 @@ struct presence {
 	struct text meta;  /* JSON of an object */
 };
 
+/* In one block, to be freed; and the order by channel, topic and key. */
+struct presence *presence_copy(const struct presence *, size_t *bytes);
+int presence_compare(const struct presence *, const struct presence *);
+
 /* path: of presence's socket, lent. It is connected to when first needed. */
 struct presence_client *presence_client_new(
     struct event_base *, const char *path, uint64_t connection, uint32_t slot);

@@ -30,10 +30,12 @@
 #define UNACCEPTED_MAX (32UL << 20)
 #define DIFF_HEADS     64 /* bytes of a diff beside topic, joins and leaves */
 
-/* What a transport has told since its HELLO, by refs. */
+/* What a transport has told since its HELLO. It counts when all has come: what
+ * is not there any more leaves first. */
 struct told {
-	struct text ref;
+	struct presence *presence;
 	RB_ENTRY(told) entry;
+	STAILQ_ENTRY(told) next; /* in its order */
 };
 RB_HEAD(told_tree, told);
 
@@ -44,6 +46,7 @@ struct peer {
 	uint64_t connection; /* 0: a tool */
 	bool syncing;        /* between HELLO and COMPLETE */
 	struct told_tree told;
+	STAILQ_HEAD(, told) told_order;
 	RB_ENTRY(peer) entry; /* unless it is a tool */
 	TAILQ_ENTRY(peer) of_all;
 };
@@ -74,7 +77,7 @@ TREE_GENERATE(peers, peer, entry, peer_compare)
 static int
 told_compare(const struct told *a, const struct told *b)
 {
-	return text_compare(&a->ref, &b->ref);
+	return presence_compare(a->presence, b->presence);
 }
 
 TREE_GENERATE(told_tree, told, entry, told_compare)
@@ -180,11 +183,12 @@ forget_told(struct peer *peer)
 {
 	struct told *told;
 
-	while ((told = RB_MIN(told_tree, &peer->told)) != NULL) {
-		RB_REMOVE(told_tree, &peer->told, told);
-		free(told->ref.data);
+	while ((told = STAILQ_FIRST(&peer->told_order)) != NULL) {
+		STAILQ_REMOVE_HEAD(&peer->told_order, next);
+		free(told->presence);
 		free(told);
 	}
+	RB_INIT(&peer->told);
 }
 
 /* What it tracked stays. */
@@ -278,21 +282,20 @@ on_hello(struct peer *peer, struct envelope *envelope)
 			RB_INSERT(peers, &role->peers, peer);
 		}
 	}
+	forget_told(peer);
 	peer->syncing = true;
 	return peer->connection == connection;
 }
 
-static void
-remember(struct peer *peer, const struct text *ref)
+/* False: twice the same. */
+static bool
+remember(struct peer *peer, const struct presence *presence)
 {
 	struct told *told = xcalloc(1, sizeof *told);
 
-	told->ref.data = xmemdup(ref->data, ref->size);
-	told->ref.size = ref->size;
-	if (RB_INSERT(told_tree, &peer->told, told) == NULL)
-		return;
-	free(told->ref.data);
-	free(told);
+	told->presence = presence_copy(presence, NULL);
+	STAILQ_INSERT_TAIL(&peer->told_order, told, next);
+	return RB_INSERT(told_tree, &peer->told, told) == NULL;
 }
 
 static bool
@@ -312,7 +315,7 @@ on_track(struct peer *peer, struct envelope *envelope)
 	if (!envelope_end(envelope))
 		return false;
 	if (peer->syncing)
-		remember(peer, &presence.ref);
+		return remember(peer, &presence);
 	return state_track(peer->role->state, peer->connection, &presence);
 }
 
@@ -323,7 +326,7 @@ on_untrack(struct peer *peer, struct envelope *envelope)
 	struct text topic = envelope_get_text(envelope);
 	struct text key = envelope_get_text(envelope);
 
-	if (!envelope_end(envelope))
+	if (!envelope_end(envelope) || peer->syncing)
 		return false;
 	state_untrack(
 	    peer->role->state, peer->connection, channel, &topic, &key);
@@ -335,7 +338,7 @@ on_drop(struct peer *peer, struct envelope *envelope)
 {
 	uint64_t channel = envelope_get_u64(envelope);
 
-	if (!envelope_end(envelope))
+	if (!envelope_end(envelope) || peer->syncing)
 		return false;
 	state_drop(peer->role->state, peer->connection, channel);
 	return true;
@@ -344,9 +347,14 @@ on_drop(struct peer *peer, struct envelope *envelope)
 static bool
 was_told(struct peer *peer, const struct crdt_entry *entry)
 {
-	struct told wanted = { .ref = entry->ref };
+	struct presence wanted = {
+		.channel = entry->channel,
+		.topic = entry->topic,
+		.key = entry->key,
+	};
 
-	return RB_FIND(told_tree, &peer->told, &wanted) != NULL;
+	return RB_FIND(told_tree, &peer->told,
+		   &(struct told){ .presence = &wanted }) != NULL;
 }
 
 /* What of a channel was not told has gone; all of it at once, if so. Returns
@@ -381,14 +389,20 @@ on_complete(struct peer *peer, struct envelope *envelope)
 {
 	const struct crdt_entry *entry = crdt_owner_first(
 	    state_set(peer->role->state), peer->connection);
+	struct told *told;
+	bool sane = true;
 
 	if (!envelope_end(envelope) || !peer->syncing)
 		return false;
 	while (entry != NULL)
 		entry = settle_channel(peer, entry);
+	STAILQ_FOREACH (told, &peer->told_order, next)
+		sane = state_track(peer->role->state, peer->connection,
+			   told->presence) &&
+		    sane;
 	peer->syncing = false;
 	forget_told(peer);
-	return true;
+	return sane;
 }
 
 /* ---- questions ---- */
@@ -502,6 +516,7 @@ on_peer(int fd, void *arg)
 
 	peer->role = role;
 	RB_INIT(&peer->told);
+	STAILQ_INIT(&peer->told_order);
 	peer->mailbox = mailbox_new(fd, on_envelope, peer);
 	TAILQ_INSERT_TAIL(&role->all, peer, of_all);
 	mailbox_attach(peer->mailbox, role->leaf.base);

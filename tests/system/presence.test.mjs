@@ -739,6 +739,30 @@ test('presence hangs: a channel that asks crashes after 5 s, and others live', a
   assert.deepEqual((await one.event('presence_state'))[4], {});
 });
 
+test('a channel is started again while presence is not there: it leaves, then joins', async (t) => {
+  const own = await start(t, { channels });
+  const one = await connect(t, own);
+  const channel = await one.join('room:1', { key: 'me' });
+  const two = await (await connect(t, own)).join('room:1');
+  await until(async () => (await list(two)).me !== undefined, 'the first one');
+  const [{ phx_ref: ref }] = (await list(two)).me.metas;
+  const [{ pid }] = own.workers('presence');
+  process.kill(pid, 'SIGSTOP');
+  channel.send('crash');
+  await own.log(/child_terminated: room:1\[\d+\] transient: killed, restart/);
+  await until(() => own.workers('channel').some(({ title }) => / restarts=1/.test(title)), 'the next one');
+  process.kill(pid, 'SIGKILL');
+  const gone = async () => {
+    const { joins: joined, leaves } = await diff(two);
+    return leaves.me?.metas[0].phx_ref === ref ? joined : null;
+  };
+  let joined;
+  await until(async () => (joined = await gone()) !== null, 'the leave');
+  assert.deepEqual(joined, {});
+  const next = await diff(two);
+  assert.deepEqual([next.leaves, next.joins.me.metas.map(({ restarts }) => restarts)], [{}, [1]]);
+});
+
 // What it had not read when it was stopped is told at the end, not one by one:
 // else a client would get it all at once.
 test('presence is stopped while a channel updates: no memory, and no client, is lost', async (t) => {
