@@ -160,6 +160,15 @@ envelope_get_text(struct envelope *envelope)
 	return text_lent(data, size);
 }
 
+struct text
+envelope_get_optional_text(struct envelope *envelope)
+{
+	size_t size;
+	const char *data = envelope_get_optional(envelope, &size);
+
+	return text_lent(data, size);
+}
+
 bool
 envelope_end(const struct envelope *envelope)
 {
@@ -217,6 +226,15 @@ envelope_put_string(struct envelope_writer *writer, const char *s)
 		envelope_put_u32(writer, NONE);
 	else
 		envelope_put_data(writer, s, strlen(s));
+}
+
+void
+envelope_put_text(struct envelope_writer *writer, const struct text *text)
+{
+	if (text->data == NULL)
+		envelope_put_string(writer, NULL);
+	else
+		envelope_put_data(writer, text->data, text->size);
 }
 
 void

@@ -185,6 +185,7 @@ const char *envelope_get_data(struct envelope *, size_t *);
 struct text envelope_get_text(struct envelope *); /* the same, lent */
 /* As above; NULL was sent as NULL. */
 const char *envelope_get_optional(struct envelope *, size_t *);
+struct text envelope_get_optional_text(struct envelope *); /* lent */
 /* Was everything read, and nothing beyond? */
 bool envelope_end(const struct envelope *);
 
@@ -203,6 +204,8 @@ void envelope_put_u32(struct envelope_writer *, uint32_t);
 void envelope_put_u64(struct envelope_writer *, uint64_t);
 void envelope_put_data(struct envelope_writer *, const void *, size_t);
 void envelope_put_string(struct envelope_writer *, const char *); /* or NULL */
+/* A text, or NULL when it has no data. */
+void envelope_put_text(struct envelope_writer *, const struct text *);
 /* Fields as another writer made them. */
 void envelope_put_raw(struct envelope_writer *, const void *, size_t);
 /* Gives back the room that was not needed: for what is kept. */

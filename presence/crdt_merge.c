@@ -25,19 +25,10 @@ struct head {
 
 /* ---- writing ---- */
 
-static void
-put_text(struct envelope_writer *writer, const struct text *text)
-{
-	if (text->data == NULL)
-		envelope_put_string(writer, NULL);
-	else
-		envelope_put_data(writer, text->data, text->size);
-}
-
 void
 crdt_clock_put(struct envelope_writer *writer, const struct crdt_clock *clock)
 {
-	put_text(writer, &clock->node);
+	envelope_put_text(writer, &clock->node);
 	envelope_put_u64(writer, clock->epoch);
 	envelope_put_u64(writer, clock->clock);
 	envelope_put_u64(writer, clock->seen);
@@ -48,7 +39,7 @@ static size_t
 put_head(struct envelope_writer *writer, const struct head *head)
 {
 	envelope_put_u32(writer, MAGIC);
-	put_text(writer, &head->node);
+	envelope_put_text(writer, &head->node);
 	envelope_put_u64(writer, head->epoch);
 	envelope_put_u64(writer, head->since);
 	envelope_put_u64(writer, head->from);
@@ -64,11 +55,11 @@ put_entry(struct envelope_writer *writer, const struct crdt_entry *entry)
 	envelope_put_u64(writer, entry->dot);
 	envelope_put_u64(writer, entry->owner);
 	envelope_put_u64(writer, entry->channel);
-	put_text(writer, &entry->topic);
-	put_text(writer, &entry->key);
-	put_text(writer, &entry->ref);
-	put_text(writer, &entry->prev);
-	put_text(writer, &entry->meta);
+	envelope_put_text(writer, &entry->topic);
+	envelope_put_text(writer, &entry->key);
+	envelope_put_text(writer, &entry->ref);
+	envelope_put_text(writer, &entry->prev);
+	envelope_put_text(writer, &entry->meta);
 }
 
 /*
@@ -168,15 +159,6 @@ crdt_write_state(const struct crdt *crdt, crdt_part_cb cb, void *arg)
 
 /* ---- reading ---- */
 
-static struct text
-get_optional(struct envelope *envelope)
-{
-	size_t size;
-	const char *data = envelope_get_optional(envelope, &size);
-
-	return text_lent(data, size);
-}
-
 bool
 crdt_clock_get(struct envelope *envelope, struct crdt_clock *into)
 {
@@ -222,7 +204,7 @@ get_entry(struct envelope *envelope, struct crdt_fields *fields)
 	fields->topic = envelope_get_text(envelope);
 	fields->key = envelope_get_text(envelope);
 	fields->ref = envelope_get_text(envelope);
-	fields->prev = get_optional(envelope);
+	fields->prev = envelope_get_optional_text(envelope);
 	fields->meta = envelope_get_text(envelope);
 	return !envelope->bad;
 }

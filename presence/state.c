@@ -320,32 +320,14 @@ apply_drop(struct state *state, uint64_t number, const struct crdt_entry *entry)
 /* ---- the log ---- */
 
 static void
-put_text(struct envelope_writer *writer, const struct text *text)
-{
-	if (text->data == NULL)
-		envelope_put_string(writer, NULL);
-	else
-		envelope_put_data(writer, text->data, text->size);
-}
-
-static struct text
-get_optional(struct envelope *envelope)
-{
-	size_t size;
-	const char *data = envelope_get_optional(envelope, &size);
-
-	return text_lent(data, size);
-}
-
-static void
 put_presence(struct envelope_writer *writer, const struct presence *presence)
 {
 	envelope_put_u64(writer, presence->channel);
-	put_text(writer, &presence->topic);
-	put_text(writer, &presence->key);
-	put_text(writer, &presence->ref);
-	put_text(writer, &presence->prev);
-	put_text(writer, &presence->meta);
+	envelope_put_text(writer, &presence->topic);
+	envelope_put_text(writer, &presence->key);
+	envelope_put_text(writer, &presence->ref);
+	envelope_put_text(writer, &presence->prev);
+	envelope_put_text(writer, &presence->meta);
 }
 
 static bool
@@ -355,7 +337,7 @@ get_presence(struct envelope *envelope, struct presence *presence)
 	presence->topic = envelope_get_text(envelope);
 	presence->key = envelope_get_text(envelope);
 	presence->ref = envelope_get_text(envelope);
-	presence->prev = get_optional(envelope);
+	presence->prev = envelope_get_optional_text(envelope);
 	presence->meta = envelope_get_text(envelope);
 	return envelope_end(envelope);
 }
@@ -662,8 +644,8 @@ state_untrack(struct state *state, uint64_t owner, uint64_t channel,
 	envelope_put_u64(&writer, number);
 	envelope_put_u64(&writer, owner);
 	envelope_put_u64(&writer, channel);
-	put_text(&writer, topic);
-	put_text(&writer, key);
+	envelope_put_text(&writer, topic);
+	envelope_put_text(&writer, key);
 	presence_log_append(state->log, RECORD_UNTRACK, &writer);
 	apply_untrack(state, number, entry);
 }
@@ -682,7 +664,7 @@ state_drop(struct state *state, uint64_t owner, uint64_t channel)
 		envelope_put_u64(&writer, number);
 		envelope_put_u64(&writer, owner);
 		envelope_put_u64(&writer, channel);
-		put_text(&writer, &entry->topic);
+		envelope_put_text(&writer, &entry->topic);
 		presence_log_append(state->log, RECORD_DROP, &writer);
 		apply_drop(state, number, entry);
 	}
@@ -706,8 +688,8 @@ state_fetched(struct state *state, uint64_t diff, const struct text *topic,
 
 	envelope_put_u64(&writer, number);
 	envelope_put_u64(&writer, diff);
-	put_text(&writer, joins);
-	put_text(&writer, leaves);
+	envelope_put_text(&writer, joins);
+	envelope_put_text(&writer, leaves);
 	presence_log_append(state->log, RECORD_PUBLISH, &writer);
 	if (!fetched(state, number, diff, joins, leaves))
 		fatalx("fetch answered for another diff of %s", topic->data);

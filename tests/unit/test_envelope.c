@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "common/envelope.h"
+#include "common/tree.h"
 #include "tests/unit/unit.h"
 
 /* What a reader gets of a writer's body. */
@@ -102,6 +103,34 @@ START_TEST(fields_come_back)
 	envelope_writer_free(&writer);
 	ck_assert_ptr_null(writer.data);
 	ck_assert_uint_eq(writer.size, 0);
+}
+END_TEST
+
+/* None is not an empty one. */
+START_TEST(a_text_or_none)
+{
+	struct envelope_writer writer = { 0 };
+	struct envelope envelope;
+	const struct text none = { 0 }, empty = text_lent("", 0),
+			  some = text_lent("a\0b", 3);
+	struct text text;
+
+	envelope_put_text(&writer, &some);
+	envelope_put_text(&writer, &none);
+	envelope_put_text(&writer, &empty);
+	envelope = body_of(&writer);
+	text = envelope_get_optional_text(&envelope);
+	ck_assert_uint_eq(text.size, 3);
+	ck_assert_mem_eq(text.data, "a\0b", 4);
+	text = envelope_get_optional_text(&envelope);
+	ck_assert_ptr_null(text.data);
+	text = envelope_get_optional_text(&envelope);
+	ck_assert_ptr_nonnull(text.data);
+	ck_assert_uint_eq(text.size, 0);
+	ck_assert(envelope_end(&envelope));
+	ck_assert_ptr_null(envelope_get_optional_text(&envelope).data);
+	ck_assert(envelope.bad);
+	envelope_writer_free(&writer);
 }
 END_TEST
 
@@ -262,6 +291,6 @@ START_TEST(bodies_grow)
 END_TEST
 
 UNIT_MAIN("envelope", names_are_unique, other_types_have_no_name,
-    fields_come_back, an_absent_string_is_no_data, an_empty_body_gives_zeros,
-    bad_stays_bad, every_prefix_is_bad, sizes_that_lie, a_string_needs_its_nul,
-    raw_fields_are_copied, bodies_grow)
+    fields_come_back, a_text_or_none, an_absent_string_is_no_data,
+    an_empty_body_gives_zeros, bad_stays_bad, every_prefix_is_bad,
+    sizes_that_lie, a_string_needs_its_nul, raw_fields_are_copied, bodies_grow)
