@@ -1,16 +1,12 @@
 /*
  * presence_list.c - see presence_list.h.
  */
-#include <sys/socket.h>
-#include <sys/un.h>
-
 #include <bennu/channel.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "channel/fetcher.h"
 #include "channel/presence_list.h"
@@ -77,29 +73,6 @@ ask_transport(
 	mailbox_send_fd(way->transport, ENVELOPE_PRESENCES, &writer, fds[1]);
 	way->flush(way->arg);
 	return fds[0];
-}
-
-/* A socket; -1, errno. While presence is being started again the supervisor
- * listens, and who connects waits. */
-static int
-connect_to(const char *path)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd, saved;
-
-	if (strlen(path) >= sizeof address.sun_path) {
-		errno = ENAMETOOLONG;
-		return -1;
-	}
-	memcpy(address.sun_path, path, strlen(path));
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd == -1 ||
-	    connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
-		return fd;
-	saved = errno;
-	close(fd);
-	errno = saved;
-	return -1;
 }
 
 /* It is small, and the first that is written: it has room. */
@@ -201,7 +174,7 @@ ask_once(const struct presence_way *way,
 {
 	struct mailbox *mailbox;
 	int fd = way->transport != NULL ? ask_transport(way, question)
-					: connect_to(way->path);
+					: mailbox_connect(way->path);
 
 	if (fd == -1)
 		return way->transport == NULL && errno != EMFILE &&

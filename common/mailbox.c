@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 
 #include <assert.h>
 #include <errno.h>
@@ -101,6 +102,27 @@ mailbox_fork(struct process_spec *spec, size_t place, int *fd)
 	*fd = fds[0];
 	errno = saved;
 	return pid;
+}
+
+int
+mailbox_connect(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd, saved;
+
+	if (strlen(path) >= sizeof address.sun_path) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	memcpy(address.sun_path, path, strlen(path));
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd == -1 ||
+	    connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
+		return fd;
+	saved = errno;
+	close(fd);
+	errno = saved;
+	return -1;
 }
 
 struct mailbox *
@@ -817,4 +839,34 @@ mailbox_attach(struct mailbox *mailbox, struct event_base *base)
 	/* With whatever is said in this turn of the loop. */
 	if (!STAILQ_EMPTY(&mailbox->out))
 		event_active(&mailbox->writable, EV_WRITE, 0);
+}
+
+/* ---- one answer ---- */
+
+static void
+ignore(struct mailbox *mailbox, struct envelope *envelope, void *arg)
+{
+	(void)mailbox;
+	(void)envelope;
+	(void)arg;
+}
+
+void
+mailbox_answer(int fd, enum envelope_type type, struct envelope_writer *answer)
+{
+	int domain = 0, kind = 0;
+	socklen_t size = sizeof domain;
+	struct mailbox *mailbox;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == -1 ||
+	    getsockopt(fd, SOL_SOCKET, SO_TYPE, &kind, &size) == -1 ||
+	    domain != AF_UNIX || kind != SOCK_STREAM) {
+		envelope_writer_free(answer);
+		mailbox_close_fd(fd);
+		return;
+	}
+	mailbox = mailbox_new(fd, ignore, NULL);
+	mailbox_send(mailbox, type, answer);
+	mailbox_flush(mailbox);
+	mailbox_free(mailbox);
 }

@@ -41,6 +41,14 @@ int mailbox_pair(int fds[2]);
  */
 pid_t mailbox_fork(struct process_spec *, size_t place, int *fd);
 
+/*
+ * Connects to the socket at a path, for mailbox_new; -1 with errno. The
+ * supervisor holds the sockets of the long-lived processes, so it succeeds also
+ * while one of them is being restarted; EAGAIN is a full backlog, which has no
+ * event: try again later.
+ */
+int mailbox_connect(const char *path);
+
 struct mailbox *mailbox_new(int fd, mailbox_cb, void *); /* takes fd */
 void mailbox_attach(struct mailbox *, struct event_base *);
 void mailbox_free(struct mailbox *); /* NULL is fine */
@@ -63,6 +71,12 @@ int mailbox_take_fd(struct mailbox *);
 bool mailbox_lost_fd(const struct mailbox *);
 /* Of one that came: never waits, whatever who sent it has set (SO_LINGER). */
 void mailbox_close_fd(int fd);
+/*
+ * The only envelope over a descriptor that came, perhaps from a process that
+ * runs an author's code: it may be anything, and it gets what it takes at once.
+ * Takes fd and the writer's memory.
+ */
+void mailbox_answer(int fd, enum envelope_type, struct envelope_writer *);
 /* Writes what it can. False when the other end is gone. */
 bool mailbox_flush(struct mailbox *);
 /* Bytes that wait to be written. */

@@ -1,16 +1,11 @@
 /*
  * client.c - see client.h.
  */
-#include <sys/socket.h>
-#include <sys/un.h>
-
-#include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "common/log.h"
 #include "common/mailbox.h"
@@ -144,25 +139,16 @@ entry_find(struct presence_client *client, uint64_t channel,
 /* ---- to presence ---- */
 
 static void
-put_text(struct envelope_writer *writer, const struct text *text)
-{
-	if (text->data == NULL)
-		envelope_put_string(writer, NULL);
-	else
-		envelope_put_data(writer, text->data, text->size);
-}
-
-static void
 send_track(struct presence_client *client, const struct presence *presence)
 {
 	struct envelope_writer writer = { 0 };
 
 	envelope_put_u64(&writer, presence->channel);
-	put_text(&writer, &presence->topic);
-	put_text(&writer, &presence->key);
-	put_text(&writer, &presence->ref);
-	put_text(&writer, &presence->prev);
-	put_text(&writer, &presence->meta);
+	envelope_put_text(&writer, &presence->topic);
+	envelope_put_text(&writer, &presence->key);
+	envelope_put_text(&writer, &presence->ref);
+	envelope_put_text(&writer, &presence->prev);
+	envelope_put_text(&writer, &presence->meta);
 	mailbox_send(client->mailbox, ENVELOPE_PR_TRACK, &writer);
 }
 
@@ -218,30 +204,16 @@ on_envelope(struct mailbox *mailbox, struct envelope *envelope, void *arg)
 	retry_later(client);
 }
 
-/*
- * The supervisor holds the listening socket, so a connect succeeds also while
- * presence is being restarted; EAGAIN is a full backlog, without an event.
- */
+/* EAGAIN is a full backlog, which has no event. */
 static void
 client_connect(struct presence_client *client)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd;
+	int fd = mailbox_connect(client->path);
 
-	assert(strlen(client->path) < sizeof address.sun_path);
-	memcpy(address.sun_path, client->path, strlen(client->path));
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd == -1) {
-		log_warn(
-		    "presence: socket; next try in %d ms", client->retry_ms);
-		retry_later(client);
-		return;
-	}
-	if (connect(fd, (struct sockaddr *)&address, sizeof address) == -1) {
 		if (errno != EAGAIN)
 			log_warn("presence: %s; next try in %d ms",
 			    client->path, client->retry_ms);
-		close(fd);
 		retry_later(client);
 		return;
 	}
@@ -370,8 +342,8 @@ presence_client_untrack(struct presence_client *client, uint64_t channel,
 	if (!is_there(client))
 		return;
 	envelope_put_u64(&writer, channel);
-	put_text(&writer, topic);
-	put_text(&writer, key);
+	envelope_put_text(&writer, topic);
+	envelope_put_text(&writer, key);
 	mailbox_send(client->mailbox, ENVELOPE_PR_UNTRACK, &writer);
 }
 
@@ -427,7 +399,7 @@ presence_client_list(struct presence_client *client, const struct text *topic,
 		mailbox_close_fd(fd);
 		return;
 	}
-	put_text(&writer, topic);
-	put_text(&writer, key == NULL ? &none : key);
+	envelope_put_text(&writer, topic);
+	envelope_put_text(&writer, key == NULL ? &none : key);
 	mailbox_send_fd(client->mailbox, ENVELOPE_PR_LIST, &writer, fd);
 }

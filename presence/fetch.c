@@ -2,16 +2,12 @@
  * fetch.c - see fetch.h.
  */
 #include <sys/queue.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
-#include <assert.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "common/json.h"
 #include "common/log.h"
@@ -144,17 +140,10 @@ on_envelope(struct mailbox *mailbox, struct envelope *envelope, void *arg)
 static void
 fetch_connect(struct fetch *fetch)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd;
+	int fd = mailbox_connect(fetch->path);
 
-	assert(strlen(fetch->path) < sizeof address.sun_path);
-	memcpy(address.sun_path, fetch->path, strlen(fetch->path));
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd == -1 ||
-	    connect(fd, (struct sockaddr *)&address, sizeof address) == -1) {
+	if (fd == -1) {
 		log_warn("%s; next try in %d ms", fetch->path, AGAIN);
-		if (fd != -1)
-			close(fd);
 		return;
 	}
 	fetch->mailbox = mailbox_new(fd, on_envelope, fetch);

@@ -4,7 +4,6 @@
 #include <sys/queue.h>
 #include <sys/socket.h>
 
-#include <assert.h>
 #include <event2/event.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -407,36 +406,6 @@ on_complete(struct peer *peer, struct envelope *envelope)
 
 /* ---- questions ---- */
 
-static void
-on_asker(struct mailbox *mailbox, struct envelope *envelope, void *arg)
-{
-	(void)mailbox;
-	(void)envelope;
-	(void)arg;
-}
-
-/* Over a socket that came from a process with an author's code: it gets what it
- * takes at once. */
-static void
-answer_over(int fd, struct envelope_writer *answer)
-{
-	int domain = 0, type = 0;
-	socklen_t size = sizeof domain;
-	struct mailbox *mailbox;
-
-	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == -1 ||
-	    getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == -1 ||
-	    domain != AF_UNIX || type != SOCK_STREAM) {
-		envelope_writer_free(answer);
-		mailbox_close_fd(fd);
-		return;
-	}
-	mailbox = mailbox_new(fd, on_asker, NULL);
-	mailbox_send(mailbox, ENVELOPE_PR_LISTED, answer);
-	mailbox_flush(mailbox);
-	mailbox_free(mailbox);
-}
-
 static bool
 on_list(struct peer *peer, struct envelope *envelope)
 {
@@ -461,7 +430,7 @@ on_list(struct peer *peer, struct envelope *envelope)
 	if (fd == -1)
 		mailbox_send(peer->mailbox, ENVELOPE_PR_LISTED, &answer);
 	else
-		answer_over(fd, &answer);
+		mailbox_answer(fd, ENVELOPE_PR_LISTED, &answer);
 	return true;
 }
 

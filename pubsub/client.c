@@ -2,8 +2,6 @@
  * client.c - see client.h.
  */
 #include <sys/queue.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
 #include <assert.h>
 #include <errno.h>
@@ -304,30 +302,16 @@ retry_later(struct pubsub_client *client)
 		client->retry_ms = RETRY_MAX;
 }
 
-/*
- * The supervisor holds the listening socket, so a connect succeeds also while
- * the worker is being restarted; EAGAIN is a full backlog, without an event.
- */
+/* EAGAIN is a full backlog, which has no event. */
 static void
 client_connect(struct pubsub_client *client)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd;
+	int fd = mailbox_connect(client->identity.path);
 
-	assert(strlen(client->identity.path) < sizeof address.sun_path);
-	memcpy(address.sun_path, client->identity.path,
-	    strlen(client->identity.path));
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd == -1) {
-		log_warn("pubsub: socket; next try in %d ms", client->retry_ms);
-		retry_later(client);
-		return;
-	}
-	if (connect(fd, (struct sockaddr *)&address, sizeof address) == -1) {
 		if (errno != EAGAIN)
 			log_warn("pubsub: %s; next try in %d ms",
 			    client->identity.path, client->retry_ms);
-		close(fd);
 		retry_later(client);
 		return;
 	}

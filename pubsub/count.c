@@ -1,15 +1,11 @@
 /*
  * count.c - see count.h.
  */
-#include <sys/socket.h>
-#include <sys/un.h>
-
 #include <assert.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "common/mailbox.h"
 #include "common/process.h"
@@ -88,28 +84,12 @@ on_envelope(struct mailbox *mailbox, struct envelope *envelope, void *arg)
 		finish(count, count->sum);
 }
 
-static int
-connect_to(const char *path)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd;
-
-	assert(strlen(path) < sizeof address.sun_path);
-	memcpy(address.sun_path, path, strlen(path));
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd == -1 ||
-	    connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
-		return fd;
-	close(fd);
-	return -1;
-}
-
 static void
 ask(struct count *count, unsigned i)
 {
 	struct asked *asked = &count->asked[i];
 	struct envelope_writer hello = { 0 }, question = { 0 };
-	int fd = connect_to(count->paths[i]);
+	int fd = mailbox_connect(count->paths[i]);
 
 	if (fd == -1)
 		return;

@@ -4,9 +4,6 @@
  * their sockets in the run directory, and of the server itself, with the token
  * that lies there; who may open these may do all of this.
  */
-#include <sys/socket.h>
-#include <sys/un.h>
-
 #include <err.h>
 #include <errno.h>
 #include <event2/event.h>
@@ -122,29 +119,6 @@ find_server(struct command *command, const struct options *options)
 
 /* ---- a worker ---- */
 
-/* A socket, or -1 with errno. The supervisor listens while a worker is being
- * started again: who connects then waits. */
-static int
-connect_to(const char *path)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd, failed;
-
-	if (strlen(path) >= sizeof address.sun_path) {
-		errno = ENAMETOOLONG;
-		return -1;
-	}
-	memcpy(address.sun_path, path, strlen(path));
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd == -1 ||
-	    connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
-		return fd;
-	failed = errno;
-	close(fd);
-	errno = failed;
-	return -1;
-}
-
 static bool
 is_not_there(int error)
 {
@@ -162,7 +136,7 @@ fail_connect(const struct command *command, const char *path)
 static void
 connect_worker(struct command *command, mailbox_cb callback)
 {
-	int fd = connect_to(command->socket);
+	int fd = mailbox_connect(command->socket);
 
 	if (fd == -1)
 		fail_connect(command, command->socket);
@@ -355,7 +329,7 @@ on_again(int fd, short what, void *arg)
 	struct command *command = arg;
 
 	(void)what;
-	fd = connect_to(command->socket);
+	fd = mailbox_connect(command->socket);
 	if (fd != -1) {
 		command->worker = mailbox_new(fd, on_worker, command);
 		mailbox_attach(command->worker, command->base);
@@ -480,7 +454,7 @@ on_ask(int fd, short what, void *arg)
 	char *path = xasprintf("%s/presence.sock", command->directory);
 
 	(void)what;
-	fd = connect_to(path);
+	fd = mailbox_connect(path);
 	if (fd == -1 && errno != EAGAIN)
 		fail_connect(command, path);
 	free(path);

@@ -1,16 +1,12 @@
 /*
  * connect.c - see connect.h.
  */
-#include <sys/socket.h>
-#include <sys/un.h>
-
 #include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <unistd.h>
 
 #include "channel/connect.h"
 #include "common/log.h"
@@ -247,31 +243,12 @@ on_envelope(struct mailbox *mailbox, struct envelope *envelope, void *arg)
 	}
 }
 
-/* As to pubsub: its socket is there while it is being restarted. */
-static int
-open_mailbox(const char *path)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd, saved;
-
-	assert(strlen(path) < sizeof address.sun_path);
-	memcpy(address.sun_path, path, strlen(path));
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd == -1 ||
-	    connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
-		return fd;
-	saved = errno;
-	close(fd);
-	errno = saved;
-	return -1;
-}
-
 static void
 ask(struct connect *c)
 {
 	struct transport *t = c->transport;
 	struct envelope_writer writer = { 0 };
-	int fd = open_mailbox(t->start->connect_path);
+	int fd = mailbox_connect(t->start->connect_path);
 
 	if (fd == -1) {
 		if (errno != EAGAIN)

@@ -3,7 +3,6 @@
  */
 #include <sys/random.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include <assert.h>
 #include <errno.h>
@@ -476,35 +475,19 @@ ask(struct longpoll *lp, int fd, enum envelope_type type)
 
 /* ---- to a session that is there ---- */
 
-static int
-connect_to(const struct longpoll *lp)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd, saved;
-
-	saved = snprintf(address.sun_path, sizeof address.sun_path, "%s/%s",
-	    lp->transport->start->run_directory, lp->name);
-	assert(saved > 0 && (size_t)saved < sizeof address.sun_path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd == -1 ||
-	    connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
-		return fd;
-	saved = errno;
-	close(fd);
-	errno = saved;
-	return -1;
-}
-
 /* EAGAIN is a full backlog, which has no event. */
 static void
 session_find(struct longpoll *lp)
 {
-	int fd = connect_to(lp);
+	char *path = xasprintf(
+	    "%s/%s", lp->transport->start->run_directory, lp->name);
+	int fd = mailbox_connect(path), failed = errno;
 
+	free(path);
 	if (fd != -1)
 		ask(lp, fd,
 		    lp->polls ? ENVELOPE_SESSION_POLL : ENVELOPE_SESSION_POST);
-	else if (errno == EAGAIN)
+	else if (failed == EAGAIN)
 		retry_later(lp);
 	else
 		session_is_gone(lp);

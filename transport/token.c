@@ -1,8 +1,6 @@
 /*
  * token.c - see token.h.
  */
-#include <sys/socket.h>
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -124,36 +122,14 @@ find_answer(const struct question *question, const struct token_key *key,
 }
 
 static void
-on_asker(struct mailbox *mailbox, struct envelope *envelope, void *arg)
-{
-	(void)mailbox;
-	(void)envelope;
-	(void)arg;
-}
-
-/* The author may have sent any descriptor: who asks as one should has room for
- * the answer. */
-static void
 send_answer(int fd, const struct answer *answer)
 {
 	struct envelope_writer writer = { 0 };
-	int domain = 0, type = 0;
-	socklen_t size = sizeof domain;
-	struct mailbox *mailbox;
 
-	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == -1 ||
-	    getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == -1 ||
-	    domain != AF_UNIX || type != SOCK_STREAM) {
-		mailbox_close_fd(fd);
-		return;
-	}
 	envelope_put_u32(&writer, (uint32_t)answer->error);
 	envelope_put_data(
 	    &writer, answer->error == 0 ? answer->text : "", answer->size);
-	mailbox = mailbox_new(fd, on_asker, NULL);
-	mailbox_send(mailbox, ENVELOPE_TOKEN, &writer);
-	mailbox_flush(mailbox);
-	mailbox_free(mailbox);
+	mailbox_answer(fd, ENVELOPE_TOKEN, &writer);
 }
 
 bool

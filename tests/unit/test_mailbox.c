@@ -5,8 +5,10 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #include <check.h>
+#include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -1078,6 +1080,107 @@ START_TEST(reads_while_its_writes_wait)
 }
 END_TEST
 
+/* ---- a place to connect to ---- */
+
+START_TEST(connect_to_a_path)
+{
+	char directory[] = "/tmp/bennu-test-XXXXXX";
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	char longer[sizeof address.sun_path + 1];
+	int listener, fd, flags;
+
+	set_up();
+	ck_assert_ptr_nonnull(mkdtemp(directory));
+	snprintf(address.sun_path, sizeof address.sun_path, "%s/s", directory);
+	ck_assert_int_eq(mailbox_connect(address.sun_path), -1);
+	ck_assert_int_eq(errno, ENOENT);
+	listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	ck_assert_int_eq(
+	    bind(listener, (struct sockaddr *)&address, sizeof address), 0);
+	ck_assert_int_eq(mailbox_connect(address.sun_path), -1);
+	ck_assert_int_eq(errno, ECONNREFUSED);
+	ck_assert_int_eq(listen(listener, 0), 0);
+	fd = mailbox_connect(address.sun_path);
+	ck_assert_int_ne(fd, -1);
+	flags = fcntl(fd, F_GETFL);
+	ck_assert_int_ne(flags & O_NONBLOCK, 0);
+	ck_assert_int_eq(fcntl(fd, F_GETFD), FD_CLOEXEC);
+	/* Nobody accepts: a full backlog is no reason to wait. */
+	ck_assert_int_eq(mailbox_connect(address.sun_path), -1);
+	ck_assert_int_eq(errno, EAGAIN);
+	close(fd);
+	close(listener);
+	memset(longer, 'x', sizeof longer - 1);
+	longer[sizeof longer - 1] = '\0';
+	ck_assert_int_eq(mailbox_connect(longer), -1);
+	ck_assert_int_eq(errno, ENAMETOOLONG);
+	unlink(address.sun_path);
+	ck_assert_int_eq(rmdir(directory), 0);
+	close(fds[0]);
+	close(fds[1]);
+	tear_down();
+}
+END_TEST
+
+/* ---- one answer ---- */
+
+static void
+answer(int fd, size_t size)
+{
+	struct envelope_writer writer = { 0 };
+	uint8_t *body = make_body(size);
+
+	envelope_put_raw(&writer, body, size);
+	free(body);
+	mailbox_answer(fd, ENVELOPE_TOKEN, &writer);
+	ck_assert_ptr_null(writer.data);
+	ck_assert_int_eq(fcntl(fd, F_GETFD), -1);
+}
+
+START_TEST(an_answer_is_the_only_word)
+{
+	struct mailbox *b;
+
+	set_up();
+	b = attached(fds[1], &got);
+	answer(fds[0], 1000);
+	UNTIL(base, got.gone == 1);
+	ck_assert_uint_eq(got.n, 1);
+	assert_body(&got, 0, ENVELOPE_TOKEN, 1000);
+	mailbox_free(b);
+	tear_down();
+}
+END_TEST
+
+/* Whatever it is, it is closed, and nobody waits for it. */
+START_TEST(an_answer_over_anything)
+{
+	int pipes[2], pair[2];
+	char junk[4096] = { 0 };
+
+	set_up();
+	answer(open("/dev/null", O_RDWR | O_CLOEXEC), 10);
+	ck_assert_int_eq(pipe(pipes), 0);
+	answer(pipes[1], 10);
+	ck_assert_int_eq(read(pipes[0], junk, 1), 0);
+	close(pipes[0]);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_DGRAM, 0, pair), 0);
+	answer(pair[0], 10);
+	ck_assert_int_eq(recv(pair[1], junk, 1, MSG_DONTWAIT), -1);
+	close(pair[1]);
+	/* The other end is gone: no SIGPIPE. */
+	close(fds[1]);
+	answer(fds[0], 10);
+	/* It is full, and would block. */
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	while (send(pair[0], junk, sizeof junk, MSG_DONTWAIT) > 0)
+		continue;
+	answer(pair[0], 10);
+	answer(pair[1], 100000);
+	tear_down();
+}
+END_TEST
+
 /* Nothing piles up over many messages and many mailboxes. */
 START_TEST(no_descriptor_leaks)
 {
@@ -1115,4 +1218,5 @@ UNIT_MAIN("mailbox", all_sizes_attached, all_sizes_unattached,
     drain, pause_within_a_drain, drain_without_an_end,
     drain_inside_the_callback_of_another, free_inside_the_callback,
     free_when_told_the_end, free_with_all_things_waiting, backlog,
-    reads_while_its_writes_wait, no_descriptor_leaks)
+    reads_while_its_writes_wait, connect_to_a_path, an_answer_is_the_only_word,
+    an_answer_over_anything, no_descriptor_leaks)
