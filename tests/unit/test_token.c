@@ -1,6 +1,6 @@
 /*
- * token.c, term.c: tokens of Phoenix (token_vectors.mjs, which knows nothing of
- * this code), what is tampered with, what is hostile although it is signed.
+ * token.c, term_*.c: tokens of Phoenix (token_vectors.mjs, which knows nothing
+ * of this code), what is tampered with, what is hostile although it is signed.
  */
 #include <check.h>
 #include <errno.h>
