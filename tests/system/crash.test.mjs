@@ -10,7 +10,7 @@ import { asan, bySignal, start } from './lib/server.mjs';
 
 const server = await start({ after }, {
   env: bySignal,
-  socket: { join_timeout: '1s' },
+  socket: { join_timeout: '600s' }, // but where it is what counts
   channels: {
     'test:*': { intensity: 1000, period: '60s' },
     'two:*': { intensity: 2, period: '600s' },
@@ -163,11 +163,14 @@ test('kept references are answered with the error, once', async (t) => {
 test('timers of the old incarnation never fire', async (t) => {
   const client = await socket(t);
   const channel = await client.join(unique());
-  await channel.ok('timer', { ms: 50, event: 'old' });
-  await channel.call('do', { do: 'kill' });
-  await channel.ok('timer', { ms: 200, event: 'young' });
+  await channel.ok('timer', { ms: 300, event: 'old' });
+  const fatal = channel.send('do', { do: 'kill' });
+  assert.deepEqual(await channel.reply(fatal), CRASHED);
+  await channel.ok('timer', { ms: 400, event: 'young' });
   await channel.event('young');
-  assert.ok(!events(client).includes('old'));
+  // On a slow machine it may have been due before the crash.
+  const behind = client.frames.slice(client.frames.findIndex((f) => f[1] === fatal));
+  assert.ok(!behind.some((f) => f[3] === 'old'));
 });
 
 test('a timer of the join is set anew', async (t) => {
@@ -199,7 +202,7 @@ test('broadcasts reach the client while its channel is down', async (t) => {
   const sender = await (await socket(t)).join(unique());
   const gate = path.join(server.directory, 'rejoin-gate');
   const channel = await client.join(unique(), { rejoin: { do: 'wait_file', path: gate } });
-  channel.send('do', { do: 'kill' });
+  assert.deepEqual(await channel.call('do', { do: 'kill' }), CRASHED);
   await sender.ok('broadcast', { to: channel.topic, event: 'meanwhile' });
   await channel.event('meanwhile');
   fs.writeFileSync(gate, '');
@@ -398,15 +401,17 @@ for (const deed of [{ do: 'abort' }, { do: 'exit', status: 0 }, { do: 'garbage' 
 
 for (const deed of ['hang', 'loop', 'deaf_loop'])
   test(`phx_error when the join, run again, is in ${deed} longer than join_timeout`, async (t) => {
-    const client = await socket(t);
+    const own = await start(t, { env: bySignal, socket: { join_timeout: '1s' } });
+    const client = await own.connect();
+    t.after(() => client.close());
     const topic = unique();
     const channel = await client.join(topic, { rejoin: { do: deed } });
     const began = performance.now();
     channel.send('do', { do: 'kill' });
     await client.heartbeat(); // the socket goes on meanwhile
     await channel.event('phx_error');
-    assert.ok(performance.now() - began >= 1000);
-    await server.log(new RegExp(`channel ${escape(topic)}\\[\\d+\\]: its join, run again, hangs \\(join_timeout\\); killed`));
+    assert.ok(performance.now() - began >= 999); // it counts whole ones
+    await own.log(new RegExp(`channel ${escape(topic)}\\[\\d+\\]: its join, run again, hangs \\(join_timeout\\); killed`));
   });
 
 test('phx_error comes after such crashes only: a whole life without one', async (t) => {
