@@ -445,9 +445,17 @@ START_TEST(news_arrive)
 }
 END_TEST
 
+static int
+compare(const void *a, const void *b)
+{
+	long long x = *(const long long *)a, y = *(const long long *)b;
+
+	return x < y ? -1 : x > y;
+}
+
 START_TEST(news_are_faster_than_looking)
 {
-	long long from, sum = 0;
+	long long from, took[20];
 
 	begin_two();
 	for (unsigned i = 1; i <= 20; i++) {
@@ -457,11 +465,13 @@ START_TEST(news_are_faster_than_looking)
 		from = monotonic_ms();
 		order_publish(0, 1, "a", false);
 		WAIT(workers[1].board->news[0] == i);
-		sum += monotonic_ms() - from;
+		took[i - 1] = monotonic_ms() - from;
 		WAIT(workers[0].board->told == i);
 	}
-	/* By looking alone it would be half a beat each time. */
-	ck_assert_msg(sum < 20LL * BUS_BEAT / 4, "%lld ms in all", sum);
+	/* By looking alone it would be half a beat each time. That of the
+	 * middle: a few may be held up by others. */
+	qsort(took, 20, sizeof took[0], compare);
+	ck_assert_int_lt(took[10], BUS_BEAT / 4);
 	end();
 }
 END_TEST
@@ -480,12 +490,15 @@ END_TEST
 
 START_TEST(who_does_not_want_it_is_not_told)
 {
+	long long from, took;
+
 	begin(3);
 	for (unsigned i = 0; i < 3; i++)
 		start_worker(i, WITH_BUS);
 	add_interest(1, "a");
 	add_interest(2, "b");
 	WAIT(is_up(0, 1) && is_up(0, 2) && is_up(1, 2));
+	from = monotonic_ms();
 	order_publish(0, 100, "a", false);
 	WAIT(workers[1].board->news[0] == 100);
 	WAIT(workers[0].board->told == 100);
@@ -493,11 +506,14 @@ START_TEST(who_does_not_want_it_is_not_told)
 	WAIT(workers[2].board->news[0] == 110);
 	WAIT(workers[0].board->told == 110);
 	order_publish(0, 1000, "c", false);
+	wait_done(&workers[0]);
+	took = monotonic_ms() - from;
 	/* A beat brings all to the end of the journal. */
 	WAIT(workers[1].board->news[0] == 1110);
 	WAIT(workers[2].board->news[0] == 1110);
 	ck_assert_uint_eq(workers[0].board->told, 110);
-	ck_assert_uint_le(workers[2].board->calls[0], 40);
+	/* While something is new it looks every BUS_SOON. */
+	ck_assert_uint_le(workers[2].board->calls[0], 40 + took / BUS_SOON);
 	end();
 }
 END_TEST
