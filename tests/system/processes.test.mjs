@@ -295,6 +295,7 @@ test('titles, names, the tree', async (t) => {
   const { channel: pid, transport } = await channel.pids();
   const { localPort } = client.socket._socket;
   const number = /#(\d+)/.exec(describe(transport).title)[1];
+  assert.equal(server.workers('pubsub').length, 2);
   const expected = [
     [server.pid, 'supervisor', `bennu: supervisor 127.0.0.1:${server.port}`],
     ...server
