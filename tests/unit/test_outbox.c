@@ -406,6 +406,32 @@ START_TEST(a_slow_client)
 }
 END_TEST
 
+/* It is we who were late; the client has taken all that it could. */
+START_TEST(a_client_that_takes_while_we_are_held_up)
+{
+	size_t size = 2000000, taken;
+	char *data = malloc(size);
+
+	set_up(SOCK_STREAM, 200);
+	fill(data, 0, size);
+	outbox_add(&out, data, size);
+	free(data);
+	UNTIL(base, nprogress == 1);
+	taken = take(0, size);
+	ck_assert_uint_gt(taken, 0);
+	ck_assert_uint_lt(taken, size);
+	poll(NULL, 0, 300);
+	while (taken < size) {
+		event_base_loop(base, EVLOOP_NONBLOCK);
+		taken += take(taken, size);
+		ck_assert_uint_eq(nfailed, 0);
+	}
+	UNTIL(base, ndrained == 1);
+	ck_assert_uint_eq(nfailed, 0);
+	tear_down();
+}
+END_TEST
+
 static void
 check_gone(bool file)
 {
@@ -478,5 +504,6 @@ END_TEST
 UNIT_MAIN("outbox", one_write_for_a_turn, nothing_added, added_when_drained,
     partial_writes, progress_is_told, large_memory_is_given_back,
     files_follow_data, a_file_does_not_hold_the_loop, a_file_that_shrank,
-    a_client_that_takes_nothing, a_slow_client, a_client_that_is_gone, closed,
+    a_client_that_takes_nothing, a_slow_client,
+    a_client_that_takes_while_we_are_held_up, a_client_that_is_gone, closed,
     cleared_in_the_callback)
