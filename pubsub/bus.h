@@ -70,7 +70,6 @@ struct bus_stats {
 	uint64_t told;    /* messages sent by bus_flush */
 	uint64_t heard;   /* messages received */
 	uint64_t bad;     /* that were none, or from a stranger */
-	uint64_t looked;  /* news that were found by looking */
 	uint64_t renewed; /* links made anew */
 };
 const struct bus_stats *bus_stats(const struct bus *);

@@ -38,7 +38,7 @@ struct board {
 	_Atomic uint64_t starts;
 	_Atomic uint64_t done; /* orders that were carried out */
 	_Atomic uint64_t news[NWORKERS], calls[NWORKERS];
-	_Atomic uint64_t told, heard, bad, looked, renewed;
+	_Atomic uint64_t told, heard, bad, renewed;
 	_Atomic bool up[NWORKERS];
 	_Atomic uint64_t formatted;
 	/* of a reader */
@@ -207,7 +207,6 @@ show(const struct worker *worker)
 	board->told = stats->told;
 	board->heard = stats->heard;
 	board->bad = stats->bad;
-	board->looked = stats->looked;
 	board->renewed = stats->renewed;
 	for (unsigned i = 0; i < NWORKERS; i++)
 		board->up[i] = bus_is_up(worker->bus, i);
