@@ -142,6 +142,11 @@ test('more connections than a worker can have: they wait, the log tells once, ot
   const clients = await Promise.all(Array.from({ length: FILES }, () => server.connect()));
   const joins = clients.map(async (client) => all.push(await client.join('test:a')));
   await server.log(/accept: who connects waits until others are gone: Too many open files/);
+  // Who came when nobody waits any more could be one too many again.
+  await until(() => {
+    const lines = fs.readFileSync('/proc/net/unix', 'latin1').split('\n');
+    return lines.filter((line) => line.endsWith(`${server.run}/pubsub-1.sock`)).length >= 1 + FILES; // and the listener
+  }, 'all at pubsub');
   await until(() => all.length > 0, 'the first');
   await hearAll(all.slice(0, 1), 1);
   // One after the other goes; with each there is room for another.
@@ -158,7 +163,7 @@ test('more connections than a worker can have: they wait, the log tells once, ot
 
 test('join, hang, leave and join again: bounded, killed, and each leave is answered', async (t) => {
   // Long enough for all these joins on a machine that is busy.
-  const hanging = { 'test:*': { ...channels['test:*'], shutdown: '4s' } };
+  const hanging = { 'test:*': { ...channels['test:*'], shutdown: '8s' } };
   const server = await start(t, { channels: hanging, socket: { max_channels: 2 } });
   const client = await server.connect();
   const leaves = [];
@@ -235,11 +240,12 @@ test('a stopped channel whose transport is killed -9 ends', async (t) => {
 test('a channel that works slowly through a full queue is not hung', async (t) => {
   const server = await start(t, {
     channels,
-    server: { queue_max_messages: 3, hung_timeout: '1s' },
+    server: { queue_max_messages: 3, hung_timeout: '3s' },
   });
   const client = await server.connect();
   const channel = await client.join('test:a');
-  const refs = Array.from({ length: 9 }, () => channel.send('do', { do: 'sleep', ms: 500 }));
+  // Its queue is full for longer than that, but not with the same messages.
+  const refs = Array.from({ length: 14 }, () => channel.send('do', { do: 'sleep', ms: 500 }));
   for (const ref of refs) assert.equal((await channel.reply(ref)).status, 'ok');
   assert.equal((await channel.about()).restarts, 0);
 });
