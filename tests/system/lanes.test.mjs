@@ -5,6 +5,7 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Listener, Sender } from './lib/listener.mjs';
+import { gone } from './lib/procs.mjs';
 import { asan, Server, start, temporary } from './lib/server.mjs';
 import { until, within } from './lib/wait.mjs';
 import { frame, CLOSE } from './lib/wire.mjs';
@@ -65,6 +66,7 @@ test('an own broadcast comes before the reply, among those of others', async (t)
   await busy.stop();
   await until(() => busy.all.every((s) => mine.last(s.name, 'test:a') === s.sent && other.last(s.name, 'test:a') === s.sent), 'the end', LONG);
   const seen = (event) => other.inbox.items.filter((f) => f[3] === event).length;
+  await until(() => seen('five') >= ROUNDS, 'the last of the others', LONG);
   assert.deepEqual([seen('two'), seen('five'), seen('one')], [ROUNDS, ROUNDS, 0]);
 });
 
@@ -250,7 +252,13 @@ test('clients of a Unix-domain listener, which have no lane, get all the same', 
   );
   mine.keeps = false;
   for (let i = 0; i < 4; i++) {
-    for (const { pid } of server.workers('pubsub')) process.kill(pid, 'SIGKILL');
+    // Replies do not wait for pubsub: those of the round before may be dying.
+    const workers = await until(() => {
+      const alive = server.workers('pubsub');
+      return alive.length === server.pubsub && alive;
+    }, 'all workers', LONG);
+    for (const { pid } of workers) process.kill(pid, 'SIGKILL');
+    for (const { pid } of workers) await gone(pid, LONG);
     const before = busy.all.map((s) => s.accepted);
     await until(() => busy.all.every((s, k) => s.accepted > before[k] + 50), 'accepted broadcasts', LONG);
   }
