@@ -91,7 +91,9 @@ function told(list) {
 
 async function listOf(server, topic) {
   const answer = await fetch(
-    `http://127.0.0.1:${server.port}/list/${encodeURIComponent(topic)}`);
+    `http://127.0.0.1:${server.port}/list/${encodeURIComponent(topic)}`,
+    // A connection that was kept may be that of a transport that was killed.
+    { headers: { Connection: 'close' } });
   assert.equal(answer.status, 200);
   return answer.json();
 }
