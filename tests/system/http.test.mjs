@@ -26,11 +26,12 @@ fs.symlinkSync(path.join(pages, 'secret.txt'), path.join(root, 'link.txt'));
 fs.symlinkSync('/etc', path.join(root, 'etc'));
 
 const server = await start({ after }, {
-  server: { head_timeout: '1s', head_max: '4k', headers_max: 20, body_max: '10k' },
+  server: { head_max: '4k', headers_max: 20, body_max: '10k' },
   endpoint: { static: root, tree: 'true' },
   channels: { 'test:*': { intensity: 100 } },
 });
 const bare = await start({ after }, {});
+const hasty = await start({ after }, { server: { head_timeout: '1s' } });
 
 const wire = async (t, to = server) => {
   const w = await Wire.open(to.port);
@@ -213,8 +214,8 @@ for (const [name, text, status] of [
   });
 
 test('the head of a request may take head_timeout, however it drips', async (t) => {
-  const w = await wire(t);
   const began = performance.now();
+  const w = await wire(t, hasty);
   await w.write('GET / HTTP/1.1\r\n');
   const drip = setInterval(() => w.write('X: y\r\n'), 200);
   t.after(() => clearInterval(drip));
@@ -224,13 +225,13 @@ test('the head of a request may take head_timeout, however it drips', async (t) 
 });
 
 test('a body that does not come is 408', async (t) => {
-  const w = await wire(t);
+  const w = await wire(t, hasty);
   await w.write(head('/', { 'Content-Length': '10' }, 'POST'));
   assert.equal((await w.response()).status, 408);
 });
 
 test('between two requests head_timeout ends the connection without a word', async (t) => {
-  const w = await wire(t);
+  const w = await wire(t, hasty);
   await w.request(head('/'));
   assert.equal((await w.untilEnd()).length, 0);
 });
@@ -285,6 +286,10 @@ function kill(t, id, headers = {}, { method = 'POST', body = JSON.stringify({ id
   );
 }
 
+// The kernel's list of children, which the tree is made of, may leave out one
+// while another ends: nobody of former tests is to end any more.
+const quiet = () => server.settles({});
+
 // A client with a channel, and the ids of both.
 async function victim(t, topic) {
   const client = await server.connect();
@@ -303,6 +308,7 @@ async function victim(t, topic) {
 }
 
 test('the tree shows the processes as they are', async (t) => {
+  await quiet();
   const { channel, pid, transport, channelId } = await victim(t, 'test:"quoted" restarts=7');
   await channel.call('do', { do: 'kill' });
   const { pid: second } = await channel.about();
@@ -348,6 +354,7 @@ test('what shows or kills processes answers to names of this machine only', asyn
 });
 
 test('a kill without every one of its guards is refused', async (t) => {
+  await quiet();
   const { client, channel, pid, channelId, transportId } = await victim(t, 'test:guarded');
   for (const [status, headers, options] of [
     [403, { 'X-Bennu-Token': null }],
@@ -386,6 +393,7 @@ test('a kill without every one of its guards is refused', async (t) => {
 });
 
 test('a channel is killed: it is started again, the client notices nothing', async (t) => {
+  await quiet();
   const { client, channel, pid, channelId } = await victim(t, 'test:killed');
   client.frames.length = 0;
   const response = await kill(t, channelId, { Origin: `http://${own()}` });
@@ -402,6 +410,7 @@ test('a channel is killed: it is started again, the client notices nothing', asy
 });
 
 test('a transport is killed', async (t) => {
+  await quiet();
   const { client, transport, transportId } = await victim(t, 'test:a');
   assert.equal((await kill(t, transportId)).status, 202);
   assert.equal((await client.end()).code, 1006);
@@ -410,21 +419,23 @@ test('a transport is killed', async (t) => {
 });
 
 test('pubsub is killed, and broadcasts work again', async (t) => {
+  await quiet();
   const one = await victim(t, 'test:pubsub');
   const other = await victim(t, 'test:pubsub');
-  const [{ pid }] = server.workers('pubsub');
+  const { pid } = server.workers('pubsub').find((p) => p.title === 'bennu: pubsub 1');
   assert.equal((await kill(t, 'pubsub/1')).status, 202);
   await gone(pid);
   await until(async () => {
     await one.channel.ok('broadcast', { event: 'probe' });
     return other.client.rest().some((f) => f[3] === 'probe');
   }, 'a broadcast');
-  const again = server.workers('pubsub');
-  assert.equal(again.length, 2);
-  assert.ok(again.every((worker) => worker.pid !== pid));
+  // The other worker may have carried it: this one is there again all the same.
+  await until(() => server.workers('pubsub').length === 2, 'two workers');
+  assert.ok(server.workers('pubsub').every((worker) => worker.pid !== pid));
 });
 
 test('the transport that serves the kill may kill itself', async (t) => {
+  await quiet();
   const w = await wire(t);
   await w.request(head('/'));
   const { localPort } = w.socket;
