@@ -176,12 +176,12 @@ hang(struct bennu_conn *conn)
 		pause();
 }
 
-/* Ends by itself, however it is asked meanwhile. */
+/* Ends by itself, however it is asked meanwhile: there is time to ask. */
 static void
 slow(struct bennu_conn *conn)
 {
 	bennu_conn_log(conn, "slow %s", bennu_path(conn));
-	for (unsigned ms = 0; ms < 1000; ms += 10)
+	for (unsigned ms = 0; ms < 3000; ms += 10)
 		usleep(10000);
 	bennu_respond(conn, 200, "text/plain", "slow", 4);
 }
