@@ -4,20 +4,27 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { Client } from './lib/client.mjs';
 import { describe, gone } from './lib/procs.mjs';
-import { Server, start } from './lib/server.mjs';
-import { until } from './lib/wait.mjs';
+import { asan, Server, start } from './lib/server.mjs';
+import { DEADLINE, until } from './lib/wait.mjs';
 import { frame, head, takeFrame, TEXT, upgraded, upgradeHead, Wire } from './lib/wire.mjs';
 
-const TIMEOUT = 400; // ms of connect_timeout
+// connect_timeout: where it is to pass, and where it must not, however slow the
+// machine is.
+const TIMEOUT = asan ? 4000 : 2000; // ms
+const NEVER = '10min';
 const socket = {
   module: 'connect.so:user_socket',
-  connect_timeout: `${TIMEOUT}ms`,
+  connect_timeout: NEVER,
   auth_token: 'on',
 };
 const channels = { 'who:*': { module: 'connect.so:who' } };
 const options = { socket, channels };
 
 const server = await start({ after }, options);
+const timed = await start({ after }, {
+  channels,
+  socket: { ...socket, connect_timeout: `${TIMEOUT}ms` },
+});
 
 const path = (query) => `/socket/websocket?${query}`;
 const query = (params) => new URLSearchParams({ vsn: '2.0.0', ...params }).toString();
@@ -51,7 +58,7 @@ async function who(client, topic = 'who:a') {
 }
 
 const connectors = (on = server) => on.workers('connect').map((p) => p.pid);
-const connector = async (on = server) => (await until(() => connectors(on), 'connect'))[0];
+const connector = async (on = server) => until(() => connectors(on)[0], 'connect');
 
 // ---- what connect is told and what it gives ----
 
@@ -256,43 +263,46 @@ for (const how of ['crash', 'exit', 'result'])
 
 for (const how of ['garbage', 'again', 'maybe', 'bad_assigns', 'list', 'bad_id', 'nul_id', 'end'])
   test(`${how} in place of an answer is a crash, too`, async (t) => {
+    const before = await connector();
     assert.equal(await status(t, { do: how }), 500);
-    await until(async () => (await status(t, {})) === 101, 'the next one gets in');
+    await gone(before); // the supervisor heard it, too: it is killed, sooner or later
+    assert.equal(await status(t, {}), 101);
   });
 
 test('a hang: 403 after the time, a new process, and who waited gets in', async (t) => {
-  const before = await connector();
+  const before = await connector(timed);
   const from = performance.now();
-  const hanging = status(t, { do: 'loop' });
-  await until(() => describe(before).state === 'R', 'the loop');
-  const waiting = status(t, {});
+  const hanging = status(t, { do: 'loop' }, { on: timed });
+  await until(() => describe(before)?.state === 'R', 'the loop');
+  const waiting = status(t, {}, { on: timed });
   assert.equal(await hanging, 403);
   assert.ok(performance.now() - from >= TIMEOUT - 1);
   assert.equal(await waiting, 101);
-  assert.notEqual(await connector(), before);
   await gone(before);
-  await server.log(/connect took more than 400 ms: refused \(connect_timeout\)/);
+  assert.notEqual(await connector(timed), before);
+  await timed.log(new RegExp(`connect took more than ${TIMEOUT} ms: refused \\(connect_timeout\\)`));
 });
 
 test('a connect that is slow, but in time, is one', async (t) => {
-  const c = await client(t, { sleep: TIMEOUT / 2, id: 'slow' });
+  const c = await client(t, { sleep: TIMEOUT / 4, id: 'slow' }, timed);
   assert.equal((await who(c)).id, 'slow');
 });
 
 test('no turn in time: 403', async (t) => {
-  const on = await start(t, { channels, socket: { ...socket, connect_timeout: '100ms' } });
+  const on = await start(t, { channels, socket: { ...socket, connect_timeout: '2s' } });
   const pid = await connector(on);
   process.kill(pid, 'SIGSTOP');
+  await until(() => describe(pid).state === 'T', 'the stop');
   const from = performance.now();
   assert.equal(await status(t, {}, { on }), 403);
-  assert.ok(performance.now() - from >= 299);
-  await on.log(/no turn to connect in 300 ms/);
+  assert.ok(performance.now() - from >= 5999);
+  await on.log(/no turn to connect in 6000 ms/);
   process.kill(pid, 'SIGCONT');
   assert.equal(await status(t, {}, { on }), 101);
 });
 
 test('kill -9 again and again while 100 clients connect: all get in', async (t) => {
-  const on = await start(t, { channels, socket: { ...socket, connect_timeout: '5s' } });
+  const on = await start(t, options);
   let done = false;
   let kills = 0;
   const killer = (async () => {
@@ -345,7 +355,7 @@ test('connect_workers: so many at a time', async (t) => {
   const on = await start(t, {
     channels,
     server: { connect_workers: 3 },
-    socket: { ...socket, connect_timeout: '10s' },
+    socket,
   });
   assert.equal(connectors(on).length, 3);
   assert.deepEqual(on.workers('connect').map((p) => p.title).sort(), [
@@ -353,7 +363,7 @@ test('connect_workers: so many at a time', async (t) => {
     'bennu: connect 2',
     'bennu: connect 3',
   ]);
-  const clients = await Promise.all([1, 2, 3].map(() => client(t, { sleep: 500 }, on)));
+  const clients = await Promise.all([1, 2, 3].map(() => client(t, { sleep: 4000 }, on)));
   const pids = await Promise.all(clients.map(async (c) => (await who(c)).assigns.pid));
   assert.deepEqual([...new Set(pids)].sort(), connectors(on).sort());
 });
@@ -361,7 +371,7 @@ test('connect_workers: so many at a time', async (t) => {
 // ---- the client meanwhile ----
 
 test('a client that goes away while connect runs ends its transport', async (t) => {
-  const on = await start(t, { channels, socket: { ...socket, connect_timeout: '60s' } });
+  const on = await start(t, options);
   const wire = await Wire.open(on.port);
   await wire.write(upgradeHead({}, path(query({ sleep: 60000 }))));
   await on.settles({ connect: 1, transport: 1 });
@@ -403,7 +413,7 @@ test('a request behind a refused upgrade is answered in its turn', async (t) => 
 });
 
 test('the server stops in order while connect runs', async (t) => {
-  const on = await start(t, { channels, socket: { ...socket, connect_timeout: '1s' } });
+  const on = await start(t, options);
   const wire = await open(t, on);
   await wire.write(upgradeHead({}, path(query({ sleep: 60000 }))));
   await on.settles({ connect: 1, transport: 1 });
@@ -437,11 +447,9 @@ test('a channel may disconnect its own socket', async (t) => {
 test('a busy channel does not hold it up', async (t) => {
   const c = await client(t, { id: 'users:10' });
   const busy = await c.join('who:a');
-  busy.send('sleep', { text: '3000' });
-  const from = performance.now();
+  busy.send('sleep', { text: `${2 * DEADLINE}` }); // longer than is waited for the end
   await (await (await client(t)).join('who:a')).ok('disconnect', { text: 'users:10' });
   assert.equal((await c.end()).code, 1001);
-  assert.ok(performance.now() - from < 2500);
 });
 
 test('other events on the topic of the id do nothing', async (t) => {
@@ -486,9 +494,10 @@ test('the id outlives a pubsub worker', async (t) => {
 });
 
 test('no confirmation of the id: 503', async (t) => {
-  const on = await start(t, { channels, socket: { ...socket, connect_timeout: '200ms' }, pubsub: 1 });
+  const on = await start(t, { channels, socket: { ...socket, connect_timeout: '3s' }, pubsub: 1 });
   const [{ pid }] = on.workers('pubsub');
   process.kill(pid, 'SIGSTOP');
+  await until(() => describe(pid).state === 'T', 'the stop');
   assert.equal(await status(t, { id: 'users:14' }, { on }), 503);
   assert.equal(await status(t, {}, { on }), 101); // needs no pubsub
   process.kill(pid, 'SIGCONT');
