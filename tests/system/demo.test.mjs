@@ -14,8 +14,9 @@ import { build, Server, temporary } from './lib/server.mjs';
 import { DEADLINE, Inbox, until, within } from './lib/wait.mjs';
 import { head, Wire } from './lib/wire.mjs';
 
-const WAIT = 300; // ms; of dupe
-const DEBOUNCE = 300;
+// ms; what is sent in a row comes within these, also where the machine is slow.
+const WAIT = 2000; // of dupe
+const DEBOUNCE = 2000;
 const SLOW = 400;
 const INTERVAL = 200; // between new tokens
 const SECRET = 'x'.repeat(64);
@@ -35,7 +36,7 @@ socket "/socket" {
   ${channel('ping', 'ping')}
   ${channel('ping:*', 'ping')}
   ${channel('dupe', 'dupe', `options { wait = ${WAIT} }`)}
-  ${channel('demo:*', 'demo', `options { tick = 60000 debounce = ${DEBOUNCE} }`)}
+  ${channel('demo:*', 'demo', `options { tick = 600000 debounce = ${DEBOUNCE} }`)}
   ${channel('broken:*', 'demo', 'options { tick = "5s" }')}
 }
 socket "/stats_socket" {
@@ -68,7 +69,7 @@ const server = await begin({ after });
 // ---- the official client ----
 
 function open(t, mount, on = server, params = {}) {
-  const socket = new Socket(`ws://127.0.0.1:${on.port}${mount}`, { transport: WebSocket, params });
+  const socket = new Socket(`ws://127.0.0.1:${on.port}${mount}`, { transport: WebSocket, params, timeout: DEADLINE });
   socket.connect();
   t.after(() => socket.disconnect());
   return socket;
@@ -219,15 +220,16 @@ describe('debounce_ping', () => {
       assert.equal(over, false);
       return got;
     };
+    const began = performance.now();
     const first = await isAtOnce();
     for (let i = 0; i < 4; i++) send(joined, 'debounce_ping');
     const second = await joined.next('debounce_ping');
     assert.deepEqual(first.payload, {});
-    assert.ok(second.at - first.at >= DEBOUNCE - 50, `${second.at - first.at} ms`);
+    assert.ok(second.at - began >= DEBOUNCE - 1, `${second.at - began} ms`);
     // The second one's time runs: another is held back, and only until its end.
     send(joined, 'debounce_ping');
     const third = await joined.next('debounce_ping');
-    assert.ok(third.at - second.at >= DEBOUNCE - 50, `${third.at - second.at} ms`);
+    assert.ok(third.at - began >= 2 * DEBOUNCE - 1, `${third.at - began} ms`);
     // Two times long nothing comes.
     assert.deepEqual((await call(joined, `ping:${DEBOUNCE * 2}`))[0], 'ok');
     assert.deepEqual(joined.inbox.items, []);
@@ -236,14 +238,20 @@ describe('debounce_ping', () => {
   });
 
   test('each client has a time of its own', async (t) => {
-    const a = await joinDemo(t, 'demo:2');
-    send(a, 'debounce_ping');
-    await a.next('debounce_ping');
-    const b = await joinDemo(t, 'demo:2');
-    send(a, 'debounce_ping');
-    const late = a.next('debounce_ping');
-    const early = await b.next('debounce_ping');
-    assert.ok((await late).at > early.at);
+    const both = async (topic) => {
+      const a = await joinDemo(t, topic);
+      const began = performance.now();
+      send(a, 'debounce_ping');
+      await a.next('debounce_ping');
+      const b = await joinDemo(t, topic);
+      send(a, 'debounce_ping');
+      const [late, early] = await Promise.all([a, b].map((joined) => joined.next('debounce_ping')));
+      return { late: late.at - began, early: early.at - began };
+    };
+    let times = await both('demo:2');
+    // Again, where b has come so late that the time of a was over.
+    for (let i = 3; i < 10 && times.early >= DEBOUNCE; i++) times = await both(`demo:${i}`);
+    assert.ok(times.early < DEBOUNCE && times.late >= DEBOUNCE - 1, JSON.stringify(times));
   });
 });
 
@@ -296,33 +304,41 @@ describe('/stats_socket', () => {
     });
   });
 
+  // So many at once that do not end, each in its task. Gives what kills them.
+  async function endless(joined, n) {
+    await until(() => server.workers('task').length === 0, 'the end of former tasks');
+    const answers = Array.from({ length: n }, () => call(joined, 'parallel_slow_ping'));
+    const tasks = () => server.workers('task');
+    await until(() => tasks().length === n, () => `${tasks().length} tasks`);
+    return async () => {
+      for (const { pid } of tasks()) process.kill(pid, 'SIGKILL');
+      for (const answer of answers)
+        assert.deepEqual(await answer, ['error', { error: 'killed' }]);
+    };
+  }
+
   test('five slow pings block each other, five parallel ones do not', async (t) => {
-    const [slow, parallel] = await Promise.all(
-      [1, 2].map(() => join(open(t, '/stats_socket'), 'valid')),
-    );
-    const blocked = await five(slow, 'slow_ping');
+    const joined = await join(open(t, '/stats_socket'), 'valid');
+    const blocked = await five(joined, 'slow_ping');
     assert.deepEqual(blocked.order, [0, 1, 2, 3, 4]);
     assert.ok(blocked.ms >= 5 * SLOW - 1, `${blocked.ms} ms`);
-    const free = await five(parallel, 'parallel_slow_ping');
+    const free = await five(joined, 'parallel_slow_ping');
     assert.ok(free.ms >= SLOW - 1, `${free.ms} ms`);
-    assert.ok(free.ms < blocked.ms / 2, `${free.ms} of ${blocked.ms} ms`);
+    const kill = await endless(await join(open(t, '/endless_socket'), 'valid'), 5);
+    await kill();
   });
 
   test('while it is parallel the channel answers others', async (t) => {
-    const joined = await join(open(t, '/stats_socket'), 'valid');
-    const slow = call(joined, 'parallel_slow_ping').then(() => 'slow');
-    const quick = call(joined, 'ping').then(() => 'quick');
-    assert.equal(await Promise.race([slow, quick]), 'quick');
-    await slow;
+    const joined = await join(open(t, '/endless_socket'), 'valid');
+    const kill = await endless(joined, 1);
+    assert.deepEqual(await call(joined, 'ping'), ['ok', { ping: 'pong' }]);
+    await kill();
   });
 
   test('a killed task is an error, and costs nobody else', async (t) => {
     const joined = await join(open(t, '/endless_socket'), 'valid');
-    await until(() => server.workers('task').length === 0, 'the end of former tasks');
-    const slow = call(joined, 'parallel_slow_ping');
-    const task = await until(() => server.workers('task')[0], 'a task');
-    process.kill(task.pid, 'SIGKILL');
-    assert.deepEqual(await slow, ['error', { error: 'killed' }]);
+    const kill = await endless(joined, 1);
+    await kill();
     assert.deepEqual(await call(joined, 'ping'), ['ok', { ping: 'pong' }]);
   });
 });
@@ -516,11 +532,13 @@ describe('/auth_socket', () => {
   });
 
   test('recurring sends new tokens, each of which opens the socket', async (t) => {
-    const joined = await join(await openAs(t, 7), 'recurring', ['new_token']);
+    const socket = await openAs(t, 7);
+    const began = performance.now();
+    const joined = await join(socket, 'recurring', ['new_token']);
     const tokens = [];
     for (let i = 0; i < 3; i++) tokens.push(await joined.next('new_token'));
-    const [first, , third] = tokens;
-    assert.ok(third.at - first.at > INTERVAL, `${third.at - first.at} ms`);
+    const ms = tokens[2].at - began;
+    assert.ok(ms >= 3 * INTERVAL - 1, `${ms} ms`);
     for (const { payload } of tokens) {
       assert.deepEqual(Object.keys(payload), ['token']);
       assert.equal(await statusOf(`&token=${payload.token}`), 101);
