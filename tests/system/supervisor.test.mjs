@@ -2,6 +2,7 @@
 // it says what is wrong with its configuration.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import fs from 'node:fs';
 import net from 'node:net';
 import os from 'node:os';
@@ -18,13 +19,23 @@ const root = process.getuid() === 0;
 const notRoot = !root && 'only root sees their descriptors';
 const ipv6 = Object.values(os.networkInterfaces()).flat().some((i) => i.address === '::1');
 
-const freePort = () =>
+// None that the kernel gives to whoever asks for any: else somebody has it
+// before we use it, or between two uses.
+const [lowest] = fs.readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8').split(/\s/);
+
+const isFree = (port) =>
   new Promise((resolve) => {
-    const probe = net.createServer().listen(0, '127.0.0.1', () => {
-      const { port } = probe.address();
-      probe.close(() => resolve(port));
-    });
+    const probe = net.createServer();
+    probe.once('error', () => resolve(false));
+    probe.listen(port, '127.0.0.1', () => probe.close(() => resolve(true)));
   });
+
+async function freePort() {
+  for (;;) {
+    const port = randomInt(1024, Number(lowest));
+    if (await isFree(port)) return port;
+  }
+}
 
 const ask = async (to) => {
   const wire = await Wire.open(to);
@@ -53,8 +64,8 @@ test('several listeners at once: IPv4, IPv6, unix', async (t) => {
     await client.close();
   }
   const client = await Client.open(`ws+unix:${file}:/socket/websocket?vsn=2.0.0`);
-  await (await client.join('test:a')).ok('echo');
-  assert.match(server.workers('transport').at(-1).title, /unix/);
+  const { transport } = await (await client.join('test:a')).pids();
+  assert.match(describe(transport).title, /unix/);
   await client.close();
 });
 
@@ -156,7 +167,7 @@ for (const [key, limits] of [
   ['max_connections_per_address', { max_connections_per_address: 5 }],
 ])
   test(`${key}: one more gets 503, and a place that is free is given away`, async (t) => {
-    const server = await start(t, { server: { ...limits, head_timeout: '60s' } });
+    const server = await start(t, { server: { ...limits, head_timeout: '10min' } });
     const wires = await hold(server, 5);
     await server.settles({ transport: 5 });
     for (let i = 0; i < 3; i++) {
@@ -178,7 +189,7 @@ for (const [key, limits] of [
 
 test('an address whose transports crash waits', async (t) => {
   const server = await start(t, {
-    server: { crash_limit: 3, crash_period: asan ? '6s' : '2s' },
+    server: { crash_limit: 3, crash_period: asan ? '20s' : '8s' }, // three deaths fit
     env: bySignal,
   });
   for (let i = 0; i < 3; i++) {
@@ -207,14 +218,17 @@ test('kill -9 of transports is no crash of an address', async (t) => {
 // ---- descriptors ----
 
 test('the supervisor holds as many descriptors with 200 connections as with none', { skip: notRoot }, async (t) => {
-  const server = await start(t, { server: { head_timeout: '60s' } });
+  const server = await start(t, { server: { head_timeout: '10min' } });
   const before = Object.keys(descriptors(server.pid)).length;
   const wires = await hold(server, 200);
   await server.settles({ transport: 200 });
-  assert.equal(Object.keys(descriptors(server.pid)).length, before);
+  // It closes what it gave to the last one behind the fork.
+  const count = () => Object.keys(descriptors(server.pid)).length;
+  const asBefore = () => until(() => count() === before, () => `${count()}, not ${before}`);
+  await asBefore();
   for (const wire of wires) wire.close();
   await server.settles({});
-  assert.equal(Object.keys(descriptors(server.pid)).length, before);
+  await asBefore();
 });
 
 const limited = (soft, hard) => ['prlimit', `--nofile=${soft}:${hard}`];
@@ -268,9 +282,10 @@ test('workers have the descriptors that they need, and no others', { skip: notRo
     assert.equal(all.includes(pages), worker.comm === 'transport', worker.title);
   }
   // A client's connection is held by its transport, and its pubsub worker.
-  const owners = server.processes().filter((p) => sockets(p.pid).includes(descriptors(transport)[3]));
-  assert.deepEqual(owners.map((p) => p.comm).sort(), ['pubsub', 'transport']);
-  assert.ok(owners.some((p) => p.pid === transport));
+  const owners = () => server.processes().filter((p) => sockets(p.pid).includes(descriptors(transport)[3]));
+  const names = () => owners().map((p) => p.comm).sort().join();
+  await until(() => names() === 'pubsub,transport', names);
+  assert.ok(owners().some((p) => p.pid === transport));
   assert.equal(descriptors(channel)[0], '/dev/null');
 });
 
@@ -448,7 +463,7 @@ for (const [args, code, pattern] of [
 
 test('the environment counts more than the file, the command line more than that', async (t) => {
   const port = await freePort();
-  const server = await start(t, { env: { PORT: String(port), BENNU_SERVER_MAX_CONNECTIONS: '1', BENNU_SERVER_HEAD_TIMEOUT: '60s' } });
+  const server = await start(t, { env: { PORT: String(port), BENNU_SERVER_MAX_CONNECTIONS: '1', BENNU_SERVER_HEAD_TIMEOUT: '10min' } });
   assert.equal(server.port, port);
   const [wire] = await hold(server, 1);
   await server.settles({ transport: 1 });
