@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import http from 'node:http';
+import { rested } from './procs.mjs';
 import { until, within } from './wait.mjs';
 
 export const LINES = 'application/x-ndjson';
@@ -128,7 +129,9 @@ export async function beginPoll(poller, options) {
   await until(() => waits(poller) === 0, 'the ends of requests before');
   const answer = poller.request('GET', options);
   answer.catch(() => {});
+  // Who has connected has not said yet what it wants.
   await until(() => waits(poller) === 1, 'the poll');
+  await rested(poller.server);
   return { answer };
 }
 

@@ -48,8 +48,24 @@ export function leftOf(session) {
   return all.filter(({ state, ppid }) => state !== 'Z' || ours.has(ppid));
 }
 
+// The signals of a process that it has not taken yet, as bits; none when it is
+// gone.
+export function pendingSignals(pid) {
+  const status = read(`/proc/${pid}/status`) ?? '';
+  return BigInt(`0x${/^ShdPnd:\s+(\w+)/m.exec(status)?.[1] ?? 0}`);
+}
+
 export const gone = (pid, ms) =>
   until(() => describe(pid) === null, `the end of ${pid}`, ms);
+
+// All that has come to the transports of a server is dealt with: each sleeps.
+// What one has said to another counts when that one is seen asleep behind it;
+// there and back, that is three looks.
+export const rested = (server) =>
+  until(() => {
+    const sleeps = () => server.workers('transport').every(({ state }) => state === 'S');
+    return sleeps() && sleeps() && sleeps();
+  }, 'the transports to rest');
 
 // { fd: what it is }, e.g. { 0: '/dev/null', 3: 'socket:[123]' }.
 export function descriptors(pid) {
