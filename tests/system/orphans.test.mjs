@@ -17,11 +17,11 @@ test('a stopped channel of a killed transport, and its stopped task', async (t) 
   await channel.ok('tasks', { n: 1, how: 'wait' });
   const [{ pid: transport }] = server.workers('transport');
   const [pid] = children(transport);
-  const [task] = await until(() => children(pid).filter(Boolean), 'a task');
+  const [task] = await until(() => children(pid)[0] > 0 && children(pid), 'a task');
   for (const each of [task, pid]) process.kill(each, 'SIGSTOP');
   process.kill(transport, 'SIGKILL');
   await gone(transport);
-  process.kill(server.pid, 'SIGTERM');
-  await Promise.all([gone(server.pid), gone(pid), gone(task)]);
+  // Until none of its session is left, nor of the log.
+  await server.stop();
   assert.match(server.logText, /stopped/);
 });
