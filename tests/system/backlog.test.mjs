@@ -58,7 +58,8 @@ test('a channel that broadcasts while pubsub stands still waits for it', async (
 });
 
 test('a channel that its client has left, and that waits for it, goes on', async (t) => {
-  const server = await start(t);
+  // Who has left has that long to end.
+  const server = await start(t, { channels: { 'test:*': { shutdown: '60s' } } });
   const client = await server.connect();
   const old = await client.join('test:a');
   const n = 4000;
