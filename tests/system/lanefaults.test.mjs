@@ -324,7 +324,7 @@ for (const [what, killed] of [['stopped for 5 s', false], ['that hangs', true]])
     await (killed ? nextWorker(server, pids, 1) : delay(5000));
     // Those of the other worker go on: for the first one's clients this waits.
     const waiting = () => Math.max(...all.map((s, i) => s.accepted - sentBefore[i]));
-    await until(() => waiting() > 250, () => `${waiting()} broadcasts to wait`);
+    await until(() => waiting() > (asan ? 250 : 400), () => `${waiting()} broadcasts to wait`);
     const waited = waiting();
     if (killed) {
       await server.log(/pubsub 1\S* hangs: killed/);
@@ -338,7 +338,10 @@ for (const [what, killed] of [['stopped for 5 s', false], ['that hangs', true]])
     await measured;
     const grown = ours.map(({ title }, i) => [most[i], title]).sort((a, b) => b[0] - a[0]);
     t.diagnostic(`${waited} broadcasts waited; anonymous memory grew by at most ${grown[0]} kB`);
-    if (!asan) assert.ok(grown[0][0] < 6000, JSON.stringify(grown));
+    // A worker may keep eight times backlog_max, of 1 MB, for a transport that
+    // is held up meanwhile; for all clients it would be 20 MB and more.
+    const bound = (title) => (/^bennu: pubsub/.test(title) ? 6000 + 8000 : 6000);
+    if (!asan) assert.ok(grown.every(([most, title]) => most < bound(title)), JSON.stringify(grown));
     assert.equal(server.count(/overwritten|does not add up|closed:/), 0, server.logText.slice(-2000));
     assert.equal(describe(old) === null, killed);
   });
