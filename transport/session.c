@@ -174,6 +174,19 @@ call_free(struct call *call)
 		event_add(&session->acceptable, NULL);
 }
 
+/* One that waited longer than it may, since we were held up ourselves, counts
+ * as one that began later: who polls is not to pay for it. */
+static void
+poll_ends(struct session *session)
+{
+	long long latest = monotonic_ms() -
+	    session->transport->socket->longpoll_window;
+
+	session->poller = NULL;
+	if (session->polled_at < latest)
+		session->polled_at = latest;
+}
+
 /* The other end reads it and closes. */
 static void
 call_answer(
@@ -186,7 +199,7 @@ call_answer(
 	mailbox_send(call->mailbox, ENVELOPE_SESSION_ANSWER, &writer);
 	event_del(&call->window);
 	if (call->session->poller == call)
-		call->session->poller = NULL;
+		poll_ends(call->session);
 }
 
 /*
@@ -707,7 +720,8 @@ session_check(struct transport *t)
 		return;
 	}
 	if (now >= session->check_at) {
-		if (now - session->polled_at > patience(session)) {
+		if (session->poller == NULL &&
+		    now - session->polled_at > patience(session)) {
 			transport_close(t, 1000, "nobody polls");
 			return;
 		}

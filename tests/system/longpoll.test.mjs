@@ -6,6 +6,7 @@ import fs from 'node:fs';
 import http from 'node:http';
 import path from 'node:path';
 import { after, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { LongPoll, Socket } from 'phoenix';
 import { descriptors, gone, inSession, pendingSignals, rested } from './lib/procs.mjs';
 import { asan, Server, start, temporary } from './lib/server.mjs';
@@ -688,6 +689,20 @@ test('a session lives as long as somebody polls, and three windows more at most'
   const began = performance.now();
   while ((await poller.send(heartbeat('1'))) === 200) assert.ok(performance.now() - began < 60_000);
   assert.ok(performance.now() - began < 20 * WINDOW || asan);
+});
+
+test('a session that was held up itself does not end under its poll', async (t) => {
+  const window = 2000; // ms; then half of it is left for the next poll
+  const own = await start(t, options({ ...lasting, longpoll_window: `${window}ms` }));
+  const poller = await Poller.open(own);
+  const [{ pid }] = sessions(own);
+  const { answer } = await beginPoll(poller);
+  process.kill(pid, 'SIGSTOP');
+  // It looks every window and a half, and has to find the poll too old.
+  await delay(3.2 * window);
+  process.kill(pid, 'SIGCONT');
+  assert.equal((await answer).json.status, 204);
+  assert.notEqual((await poller.poll()).status, 410);
 });
 
 for (const [key, limit, attack] of [
