@@ -219,10 +219,11 @@ inspect(const struct server *server, const char *id, bool named)
 		if (named)
 			warnx("%s: there is no such channel", id);
 	} else if (answer.body[0] == '\0' ||
-	    (!fine && answer.status != 503 && answer.status != 504)) {
+	    (!fine && (answer.status < 502 || answer.status > 504))) {
 		refused(server, &answer);
 	} else {
-		/* With what is known nevertheless, and why it is no more. */
+		/* With what is known nevertheless, and why it is no more: it
+		 * or its transport did not answer, and others may. */
 		puts(answer.body);
 		if (!fine)
 			warnx("%s: it did not answer", id);

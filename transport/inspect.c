@@ -107,6 +107,19 @@ connect_to(uint32_t number)
 	return -1;
 }
 
+/* A member behind others; null for NULL. */
+static void
+append_string(struct json_buffer *out, const char *name, const char *value)
+{
+	json_append_text(out, ",\"");
+	json_append_text(out, name);
+	json_append_text(out, "\":");
+	if (value == NULL)
+		json_append_text(out, "null");
+	else
+		json_append_string(out, value, strlen(value));
+}
+
 /* ---- who asks: the answer ---- */
 
 void
@@ -139,13 +152,29 @@ answer(struct inspect *inspect, int status, const char *body, size_t size)
 	json_buffer_free(&response);
 }
 
+/* With the id: who asks for many sees which one it is. */
 static void
 answer_error(struct inspect *inspect, int status, const char *what)
 {
 	struct json_buffer body = { 0 };
+	char id[64];
 
-	admin_append_error(&body, what);
+	snprintf(id, sizeof id, "{\"id\":\"channel/%" PRIu64 "/%" PRIu32 "\"",
+	    inspect->connection, inspect->channel);
+	json_append_text(&body, id);
+	append_string(&body, "error", what);
+	json_append_text(&body, "}");
 	answer(inspect, status, body.data, body.size);
+	json_buffer_free(&body);
+}
+
+static void
+answer_gone(struct inspect *inspect)
+{
+	struct json_buffer body = { 0 };
+
+	admin_append_error(&body, "no such worker");
+	answer(inspect, 404, body.data, body.size);
 	json_buffer_free(&body);
 }
 
@@ -160,7 +189,7 @@ answer_silence(struct inspect *inspect, int status, const char *what)
 	if (tree_has(inspect->transport->start->supervisor, id))
 		answer_error(inspect, status, what);
 	else
-		answer_error(inspect, 404, "no such worker");
+		answer_gone(inspect);
 }
 
 static void
@@ -274,18 +303,6 @@ append_member(struct json_buffer *out, const char *name, long long value)
 	json_append_text(out, name);
 	snprintf(text, sizeof text, "\":%lld", value);
 	json_append_text(out, text);
-}
-
-static void
-append_string(struct json_buffer *out, const char *name, const char *value)
-{
-	json_append_text(out, ",\"");
-	json_append_text(out, name);
-	json_append_text(out, "\":");
-	if (value == NULL)
-		json_append_text(out, "null");
-	else
-		json_append_string(out, value, strlen(value));
 }
 
 static const char *

@@ -5,6 +5,7 @@ import fs from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import { test } from 'node:test';
+import { describe } from './lib/procs.mjs';
 import { build, Server, start, temporary } from './lib/server.mjs';
 import { Inbox, until, within } from './lib/wait.mjs';
 
@@ -277,6 +278,28 @@ test('inspect of what is not there, or does not answer', async (t) => {
   assert.equal(hung.status, 1);
   assert.deepEqual([hung.out[0].topic, hung.out[0].error], ['test:a', 'the channel is busy']);
   assert.match(hung.err, /^bennu: channel\/\d+\/\d+: it did not answer\n$/);
+});
+
+test('inspect goes on behind a transport that does not answer', async (t) => {
+  const server = await start(t, looked);
+  const clients = await Promise.all([1, 2, 3].map(() => server.connect()));
+  const channels = await Promise.all(clients.map((client) => client.join('test:a')));
+  const pids = await Promise.all(channels.map(async (channel) => (await channel.pids()).transport));
+  process.kill(pids[1], 'SIGSTOP');
+  // Others may be late, too.
+  const { status, out } = await until(async () => {
+    const told = await inspect(server);
+    return told.out.filter(({ error }) => error === undefined).length === 2 && told;
+  }, 'those of the others');
+  assert.equal(status, 1);
+  assert.equal(out.length, 3);
+  const [lost] = out.filter(({ error }) => error !== undefined);
+  const { title } = describe(pids[1]);
+  assert.deepEqual(lost, {
+    id: `channel/${/#(\d+)/.exec(title)[1]}/1`,
+    error: "the channel's transport does not answer",
+  });
+  process.kill(pids[1], 'SIGCONT');
 });
 
 test('inspect needs a server with a tree', async (t) => {

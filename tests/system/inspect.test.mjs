@@ -210,7 +210,7 @@ test('a transport that is stopped: 504', async (t) => {
   const { transport } = await channel.pids();
   process.kill(transport, 'SIGSTOP');
   assert.deepEqual(await inspect(id), {
-    status: 504, body: { error: "the channel's transport does not answer" },
+    status: 504, body: { id, error: "the channel's transport does not answer" },
   });
   process.kill(transport, 'SIGCONT');
   await client.heartbeat();
