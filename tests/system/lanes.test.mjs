@@ -1,6 +1,7 @@
 // Order and wholeness where pubsub and the transport write to one socket
 // (ARCHITECTURE.md 5, PROTOCOL.md 3 and 4): seen frame by frame, under a fan-out.
 import assert from 'node:assert/strict';
+import fs from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -237,6 +238,7 @@ test('clients of a Unix-domain listener, which have no lane, get all the same', 
   const directory = temporary();
   const socket = path.join(directory, 'listener');
   const server = await start(t, { ...options, server: { ...options.server, listen: ['127.0.0.1:0', `unix:${socket}`] }, log: { level: 'info' } });
+  t.after(() => fs.rmSync(directory, { recursive: true }));
   const all = await Promise.all(Array.from({ length: 8 }, (_, i) =>
     listener(t, server, { path: i % 2 ? socket : undefined, vsn: i % 4 < 2 ? '2.0.0' : '1.0.0' })));
   await Promise.all(all.map((one) => one.join('test:a')));

@@ -26,7 +26,8 @@ const endpoint = { module: 'token.so:endpoint' };
 const withFile = { ...endpoint, secret_file: 'secret' };
 
 async function startHere(t, options = {}) {
-  const server = await start(t, { directory: withSecret(`${SECRET}\n`), ...application, endpoint: withFile, ...options });
+  const directory = options.directory ?? withSecret(`${SECRET}\n`);
+  const server = await start(t, { ...application, endpoint: withFile, ...options, directory });
   server.ownsDirectory = true;
   return server;
 }
