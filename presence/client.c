@@ -5,7 +5,6 @@
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "common/log.h"
 #include "common/mailbox.h"
@@ -43,17 +42,6 @@ struct presence_client {
 	size_t bytes, count;
 };
 
-int
-presence_compare(const struct presence *p, const struct presence *q)
-{
-	int order;
-
-	if (p->channel != q->channel)
-		return p->channel < q->channel ? -1 : 1;
-	order = text_compare(&p->topic, &q->topic);
-	return order != 0 ? order : text_compare(&p->key, &q->key);
-}
-
 static int
 entry_compare(const struct entry *a, const struct entry *b)
 {
@@ -61,39 +49,6 @@ entry_compare(const struct entry *a, const struct entry *b)
 }
 
 TREE_GENERATE(entries, entry, linkage, entry_compare)
-
-static struct text
-copy_text(char **at, const struct text *text)
-{
-	struct text copy = { 0 };
-
-	if (text->data == NULL)
-		return copy;
-	copy.data = memcpy(*at, text->data, text->size);
-	copy.size = text->size;
-	copy.data[copy.size] = '\0';
-	*at += copy.size + 1;
-	return copy;
-}
-
-struct presence *
-presence_copy(const struct presence *from, size_t *bytes)
-{
-	size_t size = sizeof *from + from->topic.size + from->key.size +
-	    from->ref.size + from->prev.size + from->meta.size + 5;
-	struct presence *copy = xmalloc(size);
-	char *at = (char *)(copy + 1);
-
-	copy->channel = from->channel;
-	copy->topic = copy_text(&at, &from->topic);
-	copy->key = copy_text(&at, &from->key);
-	copy->ref = copy_text(&at, &from->ref);
-	copy->prev = copy_text(&at, &from->prev);
-	copy->meta = copy_text(&at, &from->meta);
-	if (bytes != NULL)
-		*bytes = size;
-	return copy;
-}
 
 static struct entry *
 entry_new(const struct presence *presence)
@@ -143,12 +98,7 @@ send_track(struct presence_client *client, const struct presence *presence)
 {
 	struct envelope_writer writer = { 0 };
 
-	envelope_put_u64(&writer, presence->channel);
-	envelope_put_text(&writer, &presence->topic);
-	envelope_put_text(&writer, &presence->key);
-	envelope_put_text(&writer, &presence->ref);
-	envelope_put_text(&writer, &presence->prev);
-	envelope_put_text(&writer, &presence->meta);
+	presence_put(&writer, presence);
 	mailbox_send(client->mailbox, ENVELOPE_PR_TRACK, &writer);
 }
 

@@ -13,23 +13,10 @@
 #include <stdint.h>
 
 #include "common/message.h"
+#include "presence/tracked.h"
 
 struct event_base;
 struct presence_client;
-
-/* What a channel tracks; lent during the call. */
-struct presence {
-	uint64_t channel;  /* PR_TRACK */
-	struct text topic; /* UTF-8 */
-	struct text key;   /* UTF-8 */
-	struct text ref;   /* phx_ref */
-	struct text prev;  /* the ref that it replaces; data NULL: none */
-	struct text meta;  /* JSON of an object */
-};
-
-/* In one block, to be freed; and the order by channel, topic and key. */
-struct presence *presence_copy(const struct presence *, size_t *bytes);
-int presence_compare(const struct presence *, const struct presence *);
 
 /* path: of presence's socket, lent. It is connected to when first needed. */
 struct presence_client *presence_client_new(

@@ -300,18 +300,9 @@ remember(struct peer *peer, const struct presence *presence)
 static bool
 on_track(struct peer *peer, struct envelope *envelope)
 {
-	struct presence presence = { 0 };
-	size_t size;
-	const char *prev;
+	struct presence presence;
 
-	presence.channel = envelope_get_u64(envelope);
-	presence.topic = envelope_get_text(envelope);
-	presence.key = envelope_get_text(envelope);
-	presence.ref = envelope_get_text(envelope);
-	prev = envelope_get_optional(envelope, &size);
-	presence.prev = text_lent(prev, size);
-	presence.meta = envelope_get_text(envelope);
-	if (!envelope_end(envelope))
+	if (!presence_get(envelope, &presence))
 		return false;
 	if (peer->syncing)
 		return remember(peer, &presence);
@@ -409,20 +400,17 @@ on_complete(struct peer *peer, struct envelope *envelope)
 static bool
 on_list(struct peer *peer, struct envelope *envelope)
 {
-	struct text topic = envelope_get_text(envelope), key;
+	struct text topic = envelope_get_text(envelope);
+	struct text key = envelope_get_optional_text(envelope);
 	struct envelope_writer answer = { 0 };
 	struct json_buffer list = { 0 };
-	const char *data;
-	size_t size;
 	int fd;
 
-	data = envelope_get_optional(envelope, &size);
-	key = text_lent(data, size);
 	if (!envelope_end(envelope))
 		return false;
 	/* Nothing is the answer when it is more than can be sent. */
-	if (!state_list(
-		peer->role->state, &topic, data == NULL ? NULL : &key, &list))
+	if (!state_list(peer->role->state, &topic,
+		key.data == NULL ? NULL : &key, &list))
 		list.size = 0;
 	envelope_put_data(&answer, list.data, list.size);
 	json_buffer_free(&list);

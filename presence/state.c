@@ -319,29 +319,6 @@ apply_drop(struct state *state, uint64_t number, const struct crdt_entry *entry)
 
 /* ---- the log ---- */
 
-static void
-put_presence(struct envelope_writer *writer, const struct presence *presence)
-{
-	envelope_put_u64(writer, presence->channel);
-	envelope_put_text(writer, &presence->topic);
-	envelope_put_text(writer, &presence->key);
-	envelope_put_text(writer, &presence->ref);
-	envelope_put_text(writer, &presence->prev);
-	envelope_put_text(writer, &presence->meta);
-}
-
-static bool
-get_presence(struct envelope *envelope, struct presence *presence)
-{
-	presence->channel = envelope_get_u64(envelope);
-	presence->topic = envelope_get_text(envelope);
-	presence->key = envelope_get_text(envelope);
-	presence->ref = envelope_get_text(envelope);
-	presence->prev = envelope_get_optional_text(envelope);
-	presence->meta = envelope_get_text(envelope);
-	return envelope_end(envelope);
-}
-
 static struct presence
 presence_of(const struct crdt_entry *entry)
 {
@@ -382,7 +359,7 @@ replay_entry(struct state *state, struct envelope *envelope)
 	uint64_t dot = envelope_get_u64(envelope);
 	struct presence presence;
 
-	return get_presence(envelope, &presence) &&
+	return presence_get(envelope, &presence) &&
 	    crdt_restore(state->set, owner, &presence, dot);
 }
 
@@ -393,7 +370,7 @@ replay_track(struct state *state, struct envelope *envelope)
 	uint64_t owner = envelope_get_u64(envelope);
 	struct presence presence;
 
-	if (!get_presence(envelope, &presence))
+	if (!presence_get(envelope, &presence))
 		return false;
 	apply_track(state, number, owner, &presence);
 	return true;
@@ -496,7 +473,7 @@ state_compact(struct state *state)
 
 		envelope_put_u64(&writer, entry->owner);
 		envelope_put_u64(&writer, entry->dot);
-		put_presence(&writer, &presence);
+		presence_put(&writer, &presence);
 		presence_log_append(state->log, RECORD_ENTRY, &writer);
 	}
 	presence_log_end(state->log);
@@ -623,7 +600,7 @@ state_track(
 	complete.meta = text_of(&meta);
 	envelope_put_u64(&writer, number);
 	envelope_put_u64(&writer, owner);
-	put_presence(&writer, &complete);
+	presence_put(&writer, &complete);
 	presence_log_append(state->log, RECORD_TRACK, &writer);
 	apply_track(state, number, owner, &complete);
 	json_buffer_free(&meta);
