@@ -138,13 +138,9 @@ static bool
 read_answer(struct envelope *envelope, uint32_t *yes, struct text *id,
     struct text *assigns)
 {
-	const char *data;
-
 	*yes = envelope_get_u32(envelope);
-	data = envelope_get_optional(envelope, &id->size);
-	*id = text_lent(data, id->size);
-	data = envelope_get_data(envelope, &assigns->size);
-	*assigns = text_lent(data, assigns->size);
+	*id = envelope_get_optional_text(envelope);
+	*assigns = envelope_get_text(envelope);
 	if (!envelope_end(envelope) || *yes > 1 ||
 	    assigns->size > CONNECT_ASSIGNS_MAX ||
 	    json_scan_text(assigns->data, assigns->size).kind != JSON_OBJECT)

@@ -119,8 +119,7 @@ on_track(struct topic *topic, struct envelope *envelope)
 	presence.topic = envelope_get_text(envelope);
 	presence.key = envelope_get_text(envelope);
 	presence.ref = envelope_get_text(envelope);
-	presence.prev.data = (char *)(uintptr_t)envelope_get_optional(
-	    envelope, &presence.prev.size);
+	presence.prev = envelope_get_optional_text(envelope);
 	presence.meta = envelope_get_text(envelope);
 	if (!envelope_end(envelope) || !is_name(&presence.topic) ||
 	    !is_name(&presence.key) || !is_ref(&presence.ref) ||
@@ -159,8 +158,7 @@ static bool
 get_question(struct envelope *envelope, struct question *question)
 {
 	question->topic = envelope_get_text(envelope);
-	question->key.data = (char *)(uintptr_t)envelope_get_optional(
-	    envelope, &question->key.size);
+	question->key = envelope_get_optional_text(envelope);
 	if (envelope_end(envelope) && question->fd != -1 &&
 	    is_name(&question->topic) && is_name(&question->key))
 		return true;
