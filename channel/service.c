@@ -485,8 +485,7 @@ publish(struct bennu_service_process *service, const char *topic,
 		json_append_span(&compact, span);
 		broadcast.payload = (struct text){ compact.data, compact.size };
 	}
-	size = broadcast.topic.size + broadcast.event.size +
-	    broadcast.payload.size;
+	size = broadcast_size(&broadcast);
 	max = broadcast_max(service->start->server->journal_size);
 	if (size > max)
 		mistake(service,

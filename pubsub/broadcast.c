@@ -6,6 +6,13 @@
 #define HEADS 1024 /* bytes of an entry or an envelope beside the texts */
 
 size_t
+broadcast_size(const struct broadcast *broadcast)
+{
+	return broadcast->topic.size + broadcast->event.size +
+	    broadcast->payload.size;
+}
+
+size_t
 broadcast_max(size_t journal_size)
 {
 	size_t max = journal_size / BROADCAST_SHARE;

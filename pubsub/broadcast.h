@@ -22,8 +22,9 @@ struct broadcast {
 /* A broadcast must not take more than that part of a journal. */
 #define BROADCAST_SHARE 4
 
-/* Bytes of topic, event and payload that every journal can hold, and the
- * envelopes on their way. */
+/* Bytes of topic, event and payload: of one, and as many as every journal can
+ * hold, and the envelopes on their way. */
+size_t broadcast_size(const struct broadcast *);
 size_t broadcast_max(size_t journal_size);
 
 /* The fields of an envelope: topic, event, u32 kind, payload. get: the rest of

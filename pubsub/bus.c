@@ -123,8 +123,7 @@ void
 bus_published(struct bus *bus, const struct journal_entry *entry)
 {
 	unsigned bucket = interest_bucket(&entry->broadcast.topic);
-	size_t size = sizeof *entry + entry->broadcast.topic.size +
-	    entry->broadcast.event.size + entry->broadcast.payload.size;
+	size_t size = sizeof *entry + broadcast_size(&entry->broadcast);
 
 	/*
 	 * A subscriber counts itself, then looks where the journal ends. Here

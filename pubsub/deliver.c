@@ -283,7 +283,7 @@ outgoing_begin(struct outgoing_broadcast *out, unsigned origin,
     const struct journal_entry *entry)
 {
 	const struct broadcast *from = &entry->broadcast;
-	size_t size = from->topic.size + from->event.size + from->payload.size;
+	size_t size = broadcast_size(from);
 	char *copy = xmalloc(size + 3);
 
 	memset(out, 0, sizeof *out);

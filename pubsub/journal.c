@@ -460,8 +460,7 @@ journal_append(struct journal *journal, const struct journal_entry *entry)
 	if (broadcast->topic.size > max || broadcast->event.size > max ||
 	    broadcast->payload.size > max)
 		return 0;
-	size = broadcast->topic.size + broadcast->event.size +
-	    broadcast->payload.size;
+	size = broadcast_size(broadcast);
 	if (size > max)
 		return 0;
 	size = entry_size(size);

@@ -129,9 +129,7 @@ format(struct json_buffer *text, const struct journal_entry *entry)
 		json_append_string(text, topic->data, topic->size);
 		append_event(text, broadcast);
 	} else {
-		append_number(text, ",\"omitted\":",
-		    topic->size + broadcast->event.size +
-			broadcast->payload.size);
+		append_number(text, ",\"omitted\":", broadcast_size(broadcast));
 	}
 	json_append(text, "}", 1);
 }

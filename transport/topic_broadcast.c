@@ -226,8 +226,7 @@ bool
 topic_broadcast_fits(
     const struct transport *t, const struct broadcast *broadcast)
 {
-	size_t size = broadcast->topic.size + broadcast->event.size +
-	    broadcast->payload.size;
+	size_t size = broadcast_size(broadcast);
 	size_t max = broadcast_max(t->config->journal_size);
 
 	if (size <= max)
