@@ -5,7 +5,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { Channel, CRASHED } from './lib/client.mjs';
-import { describe, gone } from './lib/procs.mjs';
+import { gone, stopped } from './lib/procs.mjs';
 import { Server, start, temporary } from './lib/server.mjs';
 import { until } from './lib/wait.mjs';
 
@@ -230,7 +230,7 @@ test('a stopped channel whose transport is killed -9 ends', async (t) => {
   const sibling = await client.join('test:b');
   const { channel: pid, transport } = await channel.pids();
   process.kill(pid, 'SIGSTOP');
-  await until(() => describe(pid).state === 'T', 'its stop');
+  await stopped(pid);
   await sibling.ok('echo');
   process.kill(transport, 'SIGKILL');
   await gone(pid);

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { Client } from './lib/client.mjs';
-import { describe, gone } from './lib/procs.mjs';
+import { describe, gone, stopped } from './lib/procs.mjs';
 import { asan, Server, start } from './lib/server.mjs';
 import { DEADLINE, until } from './lib/wait.mjs';
 import { frame, head, takeFrame, TEXT, upgraded, upgradeHead, Wire } from './lib/wire.mjs';
@@ -292,7 +292,7 @@ test('no turn in time: 403', async (t) => {
   const on = await start(t, { channels, socket: { ...socket, connect_timeout: '2s' } });
   const pid = await connector(on);
   process.kill(pid, 'SIGSTOP');
-  await until(() => describe(pid).state === 'T', 'the stop');
+  await stopped(pid);
   const from = performance.now();
   assert.equal(await status(t, {}, { on }), 403);
   assert.ok(performance.now() - from >= 5999);
@@ -497,7 +497,7 @@ test('no confirmation of the id: 503', async (t) => {
   const on = await start(t, { channels, socket: { ...socket, connect_timeout: '3s' }, pubsub: 1 });
   const [{ pid }] = on.workers('pubsub');
   process.kill(pid, 'SIGSTOP');
-  await until(() => describe(pid).state === 'T', 'the stop');
+  await stopped(pid);
   assert.equal(await status(t, { id: 'users:14' }, { on }), 503);
   assert.equal(await status(t, {}, { on }), 101); // needs no pubsub
   process.kill(pid, 'SIGCONT');

@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { CRASHED } from './lib/client.mjs';
-import { describe, descriptors, gone } from './lib/procs.mjs';
+import { descriptors, gone, stopped } from './lib/procs.mjs';
 import { bySignal, start } from './lib/server.mjs';
 import { until } from './lib/wait.mjs';
 
@@ -195,7 +195,7 @@ test('a transport that its channel has stopped does not hold up broadcasts', asy
   const channel = await client.join('test:a');
   const { transport } = await channel.pids();
   channel.send('do', { do: 'kill_parent', signal: 19 });
-  await until(() => describe(transport).state === 'T', 'the stop');
+  await stopped(transport);
   await (await other.join('test:b')).ok('broadcast', { to: 'test:a', n: 200 });
   for (let i = 0; i < 200; i++) await bystander.event('news');
   process.kill(transport, 'SIGKILL');

@@ -2,7 +2,7 @@
 // their crashes, hangs and lies cost.
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { describe, gone } from './lib/procs.mjs';
+import { describe, gone, stopped } from './lib/procs.mjs';
 import { Server, start } from './lib/server.mjs';
 import { until } from './lib/wait.mjs';
 import { head, upgradeHead, Wire } from './lib/wire.mjs';
@@ -260,7 +260,7 @@ test('the answer to a broadcast waits until pubsub has it', async (t) => {
   await get(other, '/about/name');
   const workers = server.workers('pubsub').map((p) => p.pid);
   for (const pid of workers) process.kill(pid, 'SIGSTOP');
-  await until(() => workers.every((pid) => describe(pid).state === 'T'), 'the stop');
+  await stopped(...workers);
   let answered = false;
   const answer = post(wire, '/broadcast?topic=test:none', '{}').then((a) => {
     answered = true;

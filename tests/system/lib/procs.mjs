@@ -55,6 +55,10 @@ export function pendingSignals(pid) {
   return BigInt(`0x${/^ShdPnd:\s+(\w+)/m.exec(status)?.[1] ?? 0}`);
 }
 
+// SIGSTOP has come to all of them; each is there.
+export const stopped = (...pids) =>
+  until(() => pids.every((pid) => describe(pid).state === 'T'), () => `the stop of ${pids}`);
+
 export const gone = (pid, ms) =>
   until(() => describe(pid) === null, `the end of ${pid}`, ms);
 
